@@ -1,0 +1,1 @@
+"""What the clients hold and move: wallets and transactions."""
