@@ -1,0 +1,1 @@
+"""The floors: the least that could do the same work, each a process of its own."""
