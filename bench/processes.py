@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from support.processes import inherited_environment
+
 from bench.load.jobs import Job, Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +50,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=1 << 24,
+            env=inherited_environment(),
         )
         return self
 
