@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bench.cases import commands, memory, messages
+from bench.cases import commands, memory, messages, rows
 from bench.plan import QUICK, Plan
 from bench.report import Figure, table, write_results
 
@@ -19,6 +19,7 @@ CASES: dict[str, Callable[[Plan], Coroutine[Any, Any, list[Figure]]]] = {
     "commands": commands.measure,
     "messages": messages.measure,
     "memory": memory.measure,
+    "rows": rows.measure,
 }
 
 
