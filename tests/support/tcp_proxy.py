@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from support.ports import LOOPBACK, free_port
 
 _CHUNK = 65_536
+_TURNS_OF_AN_ACCEPT = 5
 _Result = TypeVar("_Result")
 
 
@@ -85,6 +86,9 @@ class TcpProxy:
         if self._server is not None:
             self._server.close()
             self._server = None
+            # What was accepted a moment ago takes three turns of the loop to become one of our tasks.
+            for _ in range(_TURNS_OF_AN_ACCEPT):
+                await asyncio.sleep(0)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
