@@ -1,0 +1,1 @@
+"""Holds client streams, delivers commands, correlates acks, makes reports durable."""

@@ -1,0 +1,39 @@
+"""`python -m stream_gateway [--workers N]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+
+from service_kit.logs import configure_logging
+from service_kit.settings import load_settings
+
+from .application import Gateway
+from .settings import GatewaySettings
+from .supervisor import supervise
+
+
+def main() -> None:
+    """Run the gateway until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="stream_gateway", description="Holds client streams and delivers commands.")
+    parser.add_argument("--workers", type=int, default=1, help="processes, on consecutive ports (default 1)")
+    arguments = parser.parse_args()
+    settings = load_settings(GatewaySettings)
+    configure_logging("stream-gateway", settings.log_level)
+    asyncio.run(_run(settings, arguments.workers))
+
+
+async def _run(settings: GatewaySettings, workers: int) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    if workers == 1:
+        await Gateway(settings).run(stop)
+    else:
+        await supervise(settings, workers, stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The engine's seams over NATS, and its front over gRPC."""

@@ -1,0 +1,182 @@
+"""Bus, session directory and durable log over NATS."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, KeyNotFoundError
+from nats.js.kv import KeyValue
+
+from service_kit import bus as kit
+from service_kit.settings import NatsSettings
+from stream_gateway.engine.seams import BusMessage, BusUnavailable, SinkFull, Subscription
+
+# JetStream's error codes for "no room": the stream's max_bytes, the account's or the server's storage.
+_FULL = frozenset({10077, 10047, 10023, 10028})
+_NO_RESPONDERS = "503"
+JETSTREAM_SECONDS = 2.0
+_T = TypeVar("_T")
+_TRANSIENT = (nats.errors.Error, OSError, TimeoutError)
+
+
+class NatsBus:
+    """Implements `Bus`. Until `connect` has returned, it is a bus that is not connected."""
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+
+    async def connect(self, settings: NatsSettings, name: str, on_disconnected: Callable[[], None]) -> None:
+        """Connect, however long it takes.
+
+        Args:
+            settings: where NATS is.
+            name: shown in NATS's connection list.
+            on_disconnected: called whenever the connection is lost.
+        """
+
+        async def disconnected() -> None:
+            on_disconnected()
+
+        self._client = await kit.connect(settings, name=name, on_disconnected=disconnected)
+
+    async def close(self) -> None:
+        """Send what is buffered and disconnect."""
+        if self._client is not None:
+            if self._client.is_connected:
+                with contextlib.suppress(*_TRANSIENT):
+                    await self._client.flush(1)
+            with contextlib.suppress(*_TRANSIENT):
+                await self._client.close()
+
+    @property
+    def client(self) -> Client:
+        """The connection.
+
+        Raises:
+            BusUnavailable: there is none right now.
+        """
+        if self._client is None or not self._client.is_connected:
+            raise BusUnavailable("not connected to NATS")
+        return self._client
+
+    @property
+    def connected(self) -> bool:
+        """See `Bus`."""
+        return self._client is not None and self._client.is_connected
+
+    async def publish(self, subject: str, data: bytes, reply: str = "") -> None:
+        """See `Bus`."""
+        try:
+            await self.client.publish(subject, data, reply=reply)
+        except _TRANSIENT as error:
+            raise BusUnavailable(str(error)) from error
+
+    async def subscribe(self, subject: str, handler: Callable[[BusMessage], None]) -> Subscription:
+        """See `Bus`."""
+
+        async def received(message: Msg) -> None:
+            no_responders = not message.data and (message.headers or {}).get("Status") == _NO_RESPONDERS
+            handler(BusMessage(message.subject, message.data, message.reply, no_responders))
+
+        try:
+            return _Subscription(await self.client.subscribe(subject, cb=received))
+        except _TRANSIENT as error:
+            raise BusUnavailable(str(error)) from error
+
+    async def round_trip(self, timeout: float) -> None:  # noqa: ASYNC109  (see `Bus`)
+        """See `Bus`."""
+        client = self.client
+        try:
+            # nats-py declares whole seconds and takes any number.
+            await client.flush(timeout)  # pyright: ignore[reportArgumentType]
+        except _TRANSIENT as error:
+            raise BusUnavailable(str(error)) from error
+
+    def new_inbox(self) -> str:
+        """See `Bus`."""
+        return f"_INBOX.{secrets.token_hex(12)}"
+
+
+class _Subscription:
+    def __init__(self, subscription: NatsSubscription) -> None:
+        self._subscription = subscription
+
+    async def unsubscribe(self) -> None:
+        """See `Subscription`."""
+        with contextlib.suppress(*_TRANSIENT):
+            await self._subscription.unsubscribe()
+
+
+class NatsDirectory:
+    """Implements `SessionDirectory`: a key per client, whose revision is the epoch."""
+
+    def __init__(self, bus: NatsBus) -> None:
+        self._bus = bus
+        self._bucket: KeyValue | None = None
+
+    async def prepare(self, settings: NatsSettings) -> None:
+        """Create or open the bucket."""
+        js = self._bus.client.jetstream(timeout=JETSTREAM_SECONDS)
+        self._bucket = await _reachable(kit.ensure_sessions_bucket(js, settings))
+
+    async def claim(self, token: str, gateway_id: str) -> int:
+        """See `SessionDirectory`."""
+        return await _reachable(self._open().put(token, gateway_id.encode()))
+
+    async def current_epoch(self, token: str) -> int:
+        """See `SessionDirectory`."""
+        try:
+            entry = await self._open().get(token)
+        except KeyNotFoundError:
+            return 0
+        except _TRANSIENT as error:
+            raise BusUnavailable(str(error)) from error
+        return entry.revision or 0
+
+    def _open(self) -> KeyValue:
+        if self._bucket is None or not self._bus.connected:
+            raise BusUnavailable("not connected to NATS")
+        return self._bucket
+
+
+class FrameStream:
+    """Implements `FrameSink`: the stream of frames."""
+
+    def __init__(self, bus: NatsBus, subject: str) -> None:
+        self._bus = bus
+        self._subject = subject
+        self._js: JetStreamContext | None = None
+
+    async def prepare(self, settings: NatsSettings) -> None:
+        """Create or update the stream."""
+        js = self._bus.client.jetstream(timeout=JETSTREAM_SECONDS)
+        await _reachable(kit.ensure_frames_stream(js, settings))
+        self._js = js
+
+    async def publish(self, frame_id: str, data: bytes) -> None:
+        """See `FrameSink`."""
+        if self._js is None or not self._bus.connected:
+            raise BusUnavailable("not connected to NATS")
+        try:
+            await self._js.publish(self._subject, data, headers={"Nats-Msg-Id": frame_id})
+        except APIError as error:
+            if error.err_code in _FULL:
+                raise SinkFull(str(error)) from error
+            raise BusUnavailable(str(error)) from error
+        except _TRANSIENT as error:
+            raise BusUnavailable(str(error)) from error
+
+
+async def _reachable(work: Awaitable[_T]) -> _T:
+    try:
+        return await work
+    except _TRANSIENT as error:
+        raise BusUnavailable(str(error)) from error

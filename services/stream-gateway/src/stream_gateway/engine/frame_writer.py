@@ -1,0 +1,243 @@
+"""Turns what happens on all sessions into durable frames.
+
+Entries of many clients share a frame. Nagle's rule decides when one is published: at once while nothing is under way,
+otherwise when the previous one is confirmed or the frame is full; entries that nobody waits for may linger a little.
+A frame that is refused is tried again under the same id until it is taken: nothing is dropped here, and what bounds the
+memory is that streams are not read from while the budget is spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+
+from service_kit.clock import Clock
+from service_kit.frames import Frame, Rejected, SessionClosed, SessionOpened
+from stream_gateway import metrics
+
+from .seams import BusUnavailable, FrameSink, SinkFull
+from .session import Session
+
+log = logging.getLogger(__name__)
+
+# A frame is cut before it would exceed this: well below NATS's 1 MiB, with room for one message of the largest size.
+FRAME_BYTES = 512 * 1024
+FRAMES_UNDER_WAY = 8
+# What an entry costs beyond its message: ids, numbers, tags.
+ENTRY_OVERHEAD = 96
+RETRY_FIRST_SECONDS = 0.05
+RETRY_MOST_SECONDS = 2.0
+
+Ticket = tuple[Session, str, int, bool]
+
+
+class _Batch:
+    """A frame that is being filled, and who is to be told of it."""
+
+    __slots__ = ("bytes", "frame", "tickets")
+
+    def __init__(self, gateway_id: str) -> None:
+        self.frame = Frame(gateway_id=gateway_id)
+        self.tickets: list[Ticket] = []
+        self.bytes = 0
+
+
+class FrameWriter:
+    """Collects entries into frames and publishes them.
+
+    Args:
+        sink: the durable log.
+        gateway_id: named in each frame; unique per process start.
+        clock: for `received_at`.
+        budget_bytes: bytes not yet durable above which `over_budget` is true.
+        linger_seconds: how long an entry that nobody waits for may stay.
+    """
+
+    def __init__(
+        self, sink: FrameSink, gateway_id: str, clock: Clock, *, budget_bytes: int, linger_seconds: float
+    ) -> None:
+        self._sink = sink
+        self._gateway_id = gateway_id
+        self._clock = clock
+        self._budget = budget_bytes
+        self._linger = linger_seconds
+        self._batch = _Batch(gateway_id)
+        self._ready: deque[_Batch] = deque()
+        self._sequence = 0
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.Handle | None = None
+        self._hurry = False
+        self._paused: set[Session] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.undurable_bytes = 0
+        metrics.UNDURABLE_BYTES.set_function(lambda: self.undurable_bytes)
+
+    # Entries
+
+    def report(self, session: Session, raw: bytes, message_id: str, *, counted: bool) -> None:
+        """Add a client's message.
+
+        Args:
+            session: whose it is; its `position` is the message's.
+            raw: the message as received.
+            message_id: for the receipt; empty = none.
+            counted: it occupies the client's window until it is durable.
+        """
+        size = len(raw)
+        self._make_room_for(size)
+        self._batch.frame.entries.add(
+            client_id=session.client_id,
+            epoch=session.epoch,
+            position=session.position,
+            received_at_us=self._clock.now_us(),
+            report=raw,
+        )
+        self._added(session, message_id, size, counted=counted)
+
+    def rejected(self, session: Session, rejected: Rejected, message_id: str) -> None:
+        """Add a message for the dead letters; it occupies the window like a report."""
+        size = len(rejected.payload)
+        self._make_room_for(size)
+        self._batch.frame.entries.add(
+            client_id=session.client_id,
+            epoch=session.epoch,
+            position=session.position,
+            received_at_us=self._clock.now_us(),
+            rejected=rejected,
+        )
+        self._added(session, message_id, size, counted=True)
+
+    def opened(self, session: Session) -> None:
+        """Add that the session began."""
+        self._batch.frame.entries.add(
+            client_id=session.client_id,
+            epoch=session.epoch,
+            received_at_us=self._clock.now_us(),
+            opened=SessionOpened(peer=session.peer),
+        )
+        self._added(session, "", 0, counted=False)
+
+    def closed(self, session: Session, reason: str) -> None:
+        """Add that the session ended."""
+        self._batch.frame.entries.add(
+            client_id=session.client_id,
+            epoch=session.epoch,
+            received_at_us=self._clock.now_us(),
+            closed=SessionClosed(reason=reason),
+        )
+        self._added(session, "", 0, counted=False)
+
+    def _make_room_for(self, size: int) -> None:
+        if self._batch.bytes + size + ENTRY_OVERHEAD > FRAME_BYTES:
+            self._cut()
+
+    def _added(self, session: Session, message_id: str, size: int, *, counted: bool) -> None:
+        batch = self._batch
+        batch.bytes += size + ENTRY_OVERHEAD
+        batch.tickets.append((session, message_id, size, counted))
+        session.undurable_bytes += size
+        self.undurable_bytes += size
+        if counted:
+            session.outstanding_messages += 1
+            session.outstanding_bytes += size
+            if session.wants_receipts:
+                self._publish_soon()
+                return
+        if self._timer is None and not self._hurry:
+            self._set_timer(asyncio.get_running_loop().call_later(self._linger, self._cut))
+
+    # Budget
+
+    def over_budget(self, share: int = 1) -> bool:
+        """Whether more than `share` times the budget is not durable yet."""
+        return self.undurable_bytes > share * self._budget
+
+    def wake_when_below(self, session: Session) -> None:
+        """Call the session's `make_room` when entries have become durable."""
+        self._paused.add(session)
+
+    def forget(self, session: Session) -> None:
+        """Undo `wake_when_below`."""
+        self._paused.discard(session)
+
+    # Publishing
+
+    async def flush(self) -> None:
+        """Return when all that was added before is durable. May take as long as an outage lasts."""
+        self._cut()
+        await self._idle.wait()
+
+    def _publish_soon(self) -> None:
+        if self._hurry:
+            return
+        self._hurry = True
+        if not self._under_way:
+            # Not now: what else has already arrived comes along.
+            self._set_timer(asyncio.get_running_loop().call_soon(self._cut))
+
+    def _set_timer(self, timer: asyncio.Handle | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = timer
+
+    def _cut(self) -> None:
+        """Let the collected entries go: at once, or as soon as fewer frames are under way."""
+        self._set_timer(None)
+        self._hurry = False
+        if self._batch.tickets:
+            self._ready.append(self._batch)
+            self._batch = _Batch(self._gateway_id)
+            self._idle.clear()
+        while self._ready and len(self._under_way) < FRAMES_UNDER_WAY:
+            self._sequence += 1
+            task = asyncio.create_task(self._publish(f"{self._gateway_id}:{self._sequence}", self._ready.popleft()))
+            self._under_way.add(task)
+            task.add_done_callback(self._published)
+
+    def _published(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.result()
+        if self._ready or self._hurry:
+            self._cut()
+        if not self._under_way and not self._ready:
+            self._idle.set()
+
+    async def _publish(self, frame_id: str, batch: _Batch) -> None:
+        data = batch.frame.SerializeToString()
+        started = time.perf_counter()
+        delay = RETRY_FIRST_SECONDS
+        while True:
+            try:
+                await self._sink.publish(frame_id, data)
+                break
+            except SinkFull:
+                why = "full"
+            except BusUnavailable:
+                why = "unavailable"
+            metrics.FRAME_RETRIES.labels(why).inc()
+            log.warning("frame not taken, trying again", extra={"frame_id": frame_id, "why": why})
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
+            delay = min(delay * 2, RETRY_MOST_SECONDS)
+        metrics.FRAME_SECONDS.observe(time.perf_counter() - started)
+        metrics.FRAMES.inc()
+        metrics.FRAME_ENTRIES.inc(len(batch.tickets))
+        self._settle(batch.tickets)
+
+    def _settle(self, tickets: list[Ticket]) -> None:
+        touched: set[Session] = set()
+        total = 0
+        for session, message_id, size, counted in tickets:
+            session.durable(message_id, size, counted=counted)
+            total += size
+            touched.add(session)
+        self.undurable_bytes -= total
+        for session in touched:
+            session.wake()
+        if self._paused:
+            for session in tuple(self._paused):
+                session.make_room()

@@ -1,0 +1,105 @@
+"""The seams in memory: for in-process mode, where one process is the whole system, and for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import defaultdict
+from collections.abc import Callable
+
+from .seams import BusMessage, BusUnavailable, Subscription
+
+
+class MemoryBus:
+    """Subjects within one event loop. Delivery is never inside `publish`, as on a real bus."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, list[Callable[[BusMessage], None]]] = defaultdict(list)
+        self._inboxes = itertools.count(1)
+        self.connected = True
+
+    async def publish(self, subject: str, data: bytes, reply: str = "") -> None:
+        """See `Bus`."""
+        self._require_connection()
+        handlers = self._matching(subject)
+        loop = asyncio.get_running_loop()
+        for handler in handlers:
+            loop.call_soon(handler, BusMessage(subject, data, reply))
+        if reply and not handlers:
+            for handler in self._matching(reply):
+                loop.call_soon(handler, BusMessage(reply, b"", no_responders=True))
+
+    async def subscribe(self, subject: str, handler: Callable[[BusMessage], None]) -> Subscription:
+        """See `Bus`."""
+        self._require_connection()
+        self._handlers[subject].append(handler)
+        return _MemorySubscription(self._handlers, subject, handler)
+
+    async def round_trip(self, timeout: float) -> None:  # noqa: ARG002, ASYNC109  (answers at once)
+        """See `Bus`."""
+        self._require_connection()
+        await asyncio.sleep(0)
+
+    def new_inbox(self) -> str:
+        """See `Bus`."""
+        return f"_INBOX.{next(self._inboxes)}"
+
+    def _matching(self, subject: str) -> list[Callable[[BusMessage], None]]:
+        wildcard = subject.rpartition(".")[0] + ".*"
+        return [*self._handlers.get(subject, ()), *self._handlers.get(wildcard, ())]
+
+    def _require_connection(self) -> None:
+        if not self.connected:
+            raise BusUnavailable("not connected")
+
+
+class _MemorySubscription:
+    def __init__(
+        self,
+        handlers: dict[str, list[Callable[[BusMessage], None]]],
+        subject: str,
+        handler: Callable[[BusMessage], None],
+    ) -> None:
+        self._handlers = handlers
+        self._subject = subject
+        self._handler = handler
+
+    async def unsubscribe(self) -> None:
+        """See `Subscription`."""
+        listening = self._handlers.get(self._subject, [])
+        if self._handler in listening:
+            listening.remove(self._handler)
+        if not listening:
+            self._handlers.pop(self._subject, None)
+
+
+class MemoryDirectory:
+    """Epochs within one process."""
+
+    def __init__(self) -> None:
+        self._epochs: dict[str, int] = {}
+        self._last = 0
+
+    async def claim(self, token: str, gateway_id: str) -> int:  # noqa: ARG002  (one process holds all)
+        """See `SessionDirectory`."""
+        self._last += 1
+        self._epochs[token] = self._last
+        return self._last
+
+    async def current_epoch(self, token: str) -> int:
+        """See `SessionDirectory`."""
+        return self._epochs.get(token, 0)
+
+
+class MemorySink:
+    """Hands each frame to a function: an application's own persistence, or a list."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._seen: set[str] = set()
+
+    async def publish(self, frame_id: str, data: bytes) -> None:
+        """See `FrameSink`; durable means that `take` has returned."""
+        if frame_id not in self._seen:
+            self._take(data)
+            self._seen.add(frame_id)

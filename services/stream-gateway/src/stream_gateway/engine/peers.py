@@ -1,0 +1,240 @@
+"""What gateways ask of one another: the caller's side.
+
+A request goes to the subject of a client; whoever holds it answers. Nobody there is known at once. A holder that has
+accepted a command and dies is noticed by probing it while commands wait there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import Callable, Generator
+from typing import Literal
+
+from crypto_streaming.errors import ErrorCode, known_code
+from service_kit.clock import Clock
+from stream_gateway._proto.bus_pb2 import Cancel, Deliver, Evict, HolderReply, HolderRequest, Probe
+
+from .background import Background
+from .contract import Command, Failure
+from .seams import Bus, BusMessage, BusUnavailable, Subscription
+
+log = logging.getLogger(__name__)
+
+# How often a holder with waiting commands is asked whether it still lives.
+PROBE_SECONDS = 0.5
+# After "not me any more": how long somebody else may take to answer.
+STALE_SECONDS = 0.5
+
+OldHolder = Literal["remote", "unresponsive"]
+
+
+class _Call:
+    """A command under way to another gateway."""
+
+    __slots__ = ("answer", "holder", "stale_timer", "subject")
+
+    def __init__(self, subject: str, answer: asyncio.Future[bytes | Failure | None]) -> None:
+        self.subject = subject
+        self.answer = answer
+        # Where to ask whether the holder lives: the client's subject until somebody has accepted.
+        self.holder = subject
+        self.stale_timer: asyncio.Handle | None = None
+
+    def finish(self, outcome: bytes | Failure | None) -> None:
+        if not self.answer.done():
+            self.answer.set_result(outcome)
+
+
+class PeerClient:
+    """Asks other gateways.
+
+    Args:
+        bus: how they are reached.
+        clock: the time.
+        client_subject: token -> subject of requests for a client.
+        gateway_subject: gateway id -> subject on which a living gateway answers probes.
+        answer_seconds: how long a holder may take to answer before it counts as unresponsive.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        clock: Clock,
+        *,
+        client_subject: Callable[[str], str],
+        gateway_subject: Callable[[str], str],
+        answer_seconds: float,
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._client_subject = client_subject
+        self._gateway_subject = gateway_subject
+        self.answer_seconds = answer_seconds
+        self._inbox = bus.new_inbox()
+        self._numbers = itertools.count(1)
+        self._handlers: dict[str, Callable[[BusMessage | HolderReply], None]] = {}
+        self._subscription: Subscription | None = None
+        self._calls: set[_Call] = set()
+        self._background = Background()
+
+    async def start(self) -> None:
+        """Listen for answers."""
+        self._subscription = await self._bus.subscribe(f"{self._inbox}.*", self._dispatch)
+
+    async def deliver(self, token: str, command: Command, *, wait: bool, timeout: float) -> bytes | Failure | None:  # noqa: ASYNC109
+        """Have a command delivered by whoever holds the client.
+
+        Args:
+            token: the client.
+            command: what to deliver.
+            wait: for the ack; otherwise only until it is queued.
+            timeout: seconds.
+
+        Returns:
+            The ack; None when queued; or why not.
+        """
+        call = _Call(self._client_subject(token), asyncio.get_running_loop().create_future())
+        request = HolderRequest(
+            deliver=Deliver(
+                command_id=command.command_id,
+                command=command.payload,
+                wait=wait,
+                timeout_ms=int(timeout * 1000),
+                expires_at_us=command.expires_at_us,
+                not_after_us=self._clock.now_us() + int(timeout * 1e6),
+            )
+        )
+        with self._expecting(lambda reply: self._answered(call, reply)) as inbox:
+            timer = asyncio.get_running_loop().call_later(
+                timeout, call.finish, Failure(ErrorCode.COMMAND_TIMEOUT, f"no answer within {timeout:.3g} s")
+            )
+            self._calls.add(call)
+            try:
+                await self._bus.publish(call.subject, request.SerializeToString(), inbox)
+                outcome = await call.answer
+            except BusUnavailable:
+                return Failure(ErrorCode.BUS_UNAVAILABLE, "this gateway can not reach the bus; nothing was sent")
+            except asyncio.CancelledError:
+                self._cancel(call, command.command_id, inbox)
+                raise
+            finally:
+                timer.cancel()
+                if call.stale_timer is not None:
+                    call.stale_timer.cancel()
+                self._calls.discard(call)
+        return outcome
+
+    async def evict(self, token: str, epoch: int) -> OldHolder | None:
+        """Ask the holder of an older session to leave, and wait until it has.
+
+        Returns:
+            None when there was none, "remote" when it left, "unresponsive" when it did not answer in time.
+
+        Raises:
+            BusUnavailable: nobody could be asked.
+        """
+        reply = await self._ask(self._client_subject(token), HolderRequest(evict=Evict(epoch=epoch)))
+        if reply is None:
+            log.warning("old holder did not answer", extra={"token": token})
+            return "unresponsive"
+        return None if isinstance(reply, BusMessage) else "remote"
+
+    async def run(self) -> None:
+        """Probe the holders of waiting commands until cancelled."""
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            # Only those that have waited for a whole round: most commands are answered long before.
+            holders: dict[str, list[_Call]] = {}
+            for call in self._calls:
+                holders.setdefault(call.holder, []).append(call)
+            if holders:
+                await asyncio.sleep(PROBE_SECONDS / 2)
+                await asyncio.gather(*(self._probe(holder, calls) for holder, calls in holders.items()))
+
+    async def _probe(self, holder: str, calls: list[_Call]) -> None:
+        waiting = [call for call in calls if call in self._calls and call.holder == holder]
+        if not waiting:
+            return
+        try:
+            reply = await self._ask(holder, HolderRequest(probe=Probe()))
+        except BusUnavailable:
+            return
+        if isinstance(reply, BusMessage):
+            for call in waiting:
+                call.finish(
+                    Failure(
+                        ErrorCode.CLIENT_DISCONNECTED,
+                        "the gateway that held the client is gone; the outcome is unknown",
+                    )
+                )
+
+    def _cancel(self, call: _Call, command_id: str, inbox: str) -> None:
+        request = HolderRequest(cancel=Cancel(command_id=command_id, reply=inbox))
+
+        async def tell() -> None:
+            with contextlib.suppress(BusUnavailable):
+                await self._bus.publish(call.subject, request.SerializeToString())
+
+        self._background.spawn(tell())
+
+    def _answered(self, call: _Call, reply: BusMessage | HolderReply) -> None:
+        if isinstance(reply, BusMessage):
+            call.finish(Failure(ErrorCode.CLIENT_NOT_CONNECTED, "no gateway holds this client"))
+            return
+        match reply.WhichOneof("body"):
+            case "accepted":
+                call.holder = self._gateway_subject(reply.accepted.gateway_id)
+                if call.stale_timer is not None:
+                    call.stale_timer.cancel()
+            case "queued":
+                call.finish(None)
+            case "ack":
+                call.finish(reply.ack)
+            case "failed":
+                code = known_code(reply.failed.code) or ErrorCode.CLIENT_DISCONNECTED
+                call.finish(Failure(code, reply.failed.message))
+            case "stale" if call.stale_timer is None and call.holder == call.subject:
+                call.stale_timer = asyncio.get_running_loop().call_later(
+                    STALE_SECONDS,
+                    call.finish,
+                    Failure(
+                        ErrorCode.CLIENT_NOT_CONNECTED, "the client is moving to another gateway; nothing was sent"
+                    ),
+                )
+            case _:
+                pass
+
+    async def _ask(self, subject: str, request: HolderRequest) -> HolderReply | BusMessage | None:
+        """One question, one answer: a BusMessage means nobody is there, None that nobody answered in time."""
+        answer: asyncio.Future[HolderReply | BusMessage | None] = asyncio.get_running_loop().create_future()
+
+        def finish(reply: HolderReply | BusMessage | None) -> None:
+            if not answer.done():
+                answer.set_result(reply)
+
+        with self._expecting(finish) as inbox:
+            timer = asyncio.get_running_loop().call_later(self.answer_seconds, finish, None)
+            try:
+                await self._bus.publish(subject, request.SerializeToString(), inbox)
+                return await answer
+            finally:
+                timer.cancel()
+
+    @contextlib.contextmanager
+    def _expecting(self, handler: Callable[[BusMessage | HolderReply], None]) -> Generator[str]:
+        """Route what arrives on the yielded inbox to the handler."""
+        number = str(next(self._numbers))
+        self._handlers[number] = handler
+        try:
+            yield f"{self._inbox}.{number}"
+        finally:
+            del self._handlers[number]
+
+    def _dispatch(self, message: BusMessage) -> None:
+        handler = self._handlers.get(message.subject.rpartition(".")[2])
+        if handler is None:
+            return  # an answer that nobody waits for any more
+        handler(message if message.no_responders else HolderReply.FromString(message.data))
