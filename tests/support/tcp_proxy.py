@@ -13,7 +13,6 @@ from typing import Any, Self, TypeVar
 from support.ports import LOOPBACK, free_port
 
 _CHUNK = 65_536
-_TURNS_OF_AN_ACCEPT = 5
 _Result = TypeVar("_Result")
 
 
@@ -34,9 +33,9 @@ class TcpProxy:
         self.host = LOOPBACK
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tcp-proxy", daemon=True)
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._open = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._relays: set[asyncio.Task[None]] = set()
 
     @property
     def address(self) -> str:
@@ -83,31 +82,41 @@ class TcpProxy:
         return asyncio.run_coroutine_threadsafe(step(), self._loop).result(timeout=10)
 
     async def _cut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-            # What was accepted a moment ago takes three turns of the loop to become one of our tasks.
-            for _ in range(_TURNS_OF_AN_ACCEPT):
-                await asyncio.sleep(0)
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+        relays = list(self._relays)
+        for relay in relays:
+            relay.cancel()
+        await asyncio.gather(*relays, return_exceptions=True)
 
     async def _freeze(self) -> None:
         self._open.clear()
 
     async def _heal(self) -> None:
         self._open.set()
-        if self._server is None:
-            self._server = await asyncio.start_server(self._accept, self.host, self.port)
+        if self._listener is None:
+            self._listener = socket.create_server((self.host, self.port))
+            self._listener.setblocking(False)
+            self._loop.add_reader(self._listener, self._accept, self._listener)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        writers = [writer]
+    def _accept(self, listener: socket.socket) -> None:
+        # Not asyncio's server: when that is closed between accepting a connection and handing it over, it loses it.
         try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            return
+        relay = self._loop.create_task(self._relay(connection))
+        self._relays.add(relay)
+        relay.add_done_callback(self._relays.discard)
+        relay.add_done_callback(lambda _: connection.close())
+
+    async def _relay(self, connection: socket.socket) -> None:
+        writers: list[asyncio.StreamWriter] = []
+        try:
+            reader, writer = await asyncio.open_connection(sock=connection)
+            writers.append(writer)
             await self._open.wait()
             far_reader, far_writer = await asyncio.open_connection(*self.target)
             writers.append(far_writer)
@@ -119,7 +128,6 @@ class TcpProxy:
             for each in writers:
                 _reset_on_close(each)
         finally:
-            self._tasks.discard(task)
             for each in writers:
                 each.close()
             for each in writers:
