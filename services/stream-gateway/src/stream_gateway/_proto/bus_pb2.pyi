@@ -48,8 +48,12 @@ class Evict(_message.Message):
     def __init__(self, epoch: _Optional[int] = ...) -> None: ...
 
 class Probe(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("command_id", "reply")
+    COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    command_id: str
+    reply: str
+    def __init__(self, command_id: _Optional[str] = ..., reply: _Optional[str] = ...) -> None: ...
 
 class HolderReply(_message.Message):
     __slots__ = ("accepted", "queued", "ack", "failed", "stale", "gone")

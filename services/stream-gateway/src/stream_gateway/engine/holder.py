@@ -19,6 +19,10 @@ from .sessions import SessionTable
 # How far the clocks of two gateways may differ before a request in time counts as late.
 CLOCK_SKEW_US = 2_000_000
 
+# A command that is not answered by then is confirmed as accepted, so that the caller knows whom to watch. Most are
+# answered sooner. Below the callers' PROBE_SECONDS.
+ACCEPT_SECONDS = 0.2
+
 
 class HolderDesk:
     """Answers the requests that arrive for the clients held here.
@@ -54,7 +58,10 @@ class HolderDesk:
             case "evict":
                 self._background.spawn(self._leave(session, request.evict.epoch, message.reply))
             case "probe":
-                self._accept(session, message.reply)
+                if session.awaits(request.probe.command_id, request.probe.reply):
+                    self._accept(session, message.reply)
+                else:
+                    self._reply(message.reply, HolderReply(gone=Gone()))
             case _:
                 pass  # a newer gateway's question; its caller stops waiting by itself
 
@@ -88,17 +95,22 @@ class HolderDesk:
             return
 
         def answer(outcome: bytes | Failure) -> None:
-            timer.cancel()
+            expiry.cancel()
+            accepting.cancel()
             self._reply(reply, _failed(outcome) if isinstance(outcome, Failure) else HolderReply(ack=outcome))
 
         pending = PendingCommand(command, answer, caller=reply)
         # The caller stops waiting by itself; this only cleans up.
-        timer = asyncio.get_running_loop().call_later(deliver.timeout_ms / 1000, session.withdraw, pending)
+        loop = asyncio.get_running_loop()
+        expiry = loop.call_later(deliver.timeout_ms / 1000, session.withdraw, pending)
+        accepting = loop.call_later(ACCEPT_SECONDS, self._accept_waiting, session, pending)
         failure = session.submit(pending)
-        if failure is None:
-            self._accept(session, reply)
-        else:
+        if failure is not None:
             answer(failure)
+
+    def _accept_waiting(self, session: Session, pending: PendingCommand) -> None:
+        if not pending.done:
+            self._accept(session, pending.caller)
 
     async def _leave(self, session: Session, epoch: int, reply: str) -> None:
         if await self._table.evict(session, epoch):

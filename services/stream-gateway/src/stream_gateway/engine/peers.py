@@ -28,19 +28,26 @@ PROBE_SECONDS = 0.5
 # After "not me any more": how long somebody else may take to answer.
 STALE_SECONDS = 0.5
 
+_HOLDER_GONE = Failure(
+    ErrorCode.CLIENT_DISCONNECTED, "the gateway that held the client is gone; the outcome is unknown"
+)
+
 OldHolder = Literal["remote", "unresponsive"]
 
 
 class _Call:
     """A command under way to another gateway."""
 
-    __slots__ = ("answer", "holder", "stale_timer", "subject")
+    __slots__ = ("answer", "command_id", "holder", "inbox", "stale_timer", "subject")
 
-    def __init__(self, subject: str, answer: asyncio.Future[bytes | Failure | None]) -> None:
+    def __init__(self, subject: str, command_id: str, answer: asyncio.Future[bytes | Failure | None]) -> None:
         self.subject = subject
+        self.command_id = command_id
         self.answer = answer
-        # Where to ask whether the holder lives: the client's subject until somebody has accepted.
-        self.holder = subject
+        # Where the answer goes, which also tells this call from others with the same command_id.
+        self.inbox = ""
+        # Where the gateway that has accepted the command answers probes; empty until one has.
+        self.holder = ""
         self.stale_timer: asyncio.Handle | None = None
 
     def finish(self, outcome: bytes | Failure | None) -> None:
@@ -96,7 +103,7 @@ class PeerClient:
         Returns:
             The ack; None when queued; or why not.
         """
-        call = _Call(self._client_subject(token), asyncio.get_running_loop().create_future())
+        call = _Call(self._client_subject(token), command.command_id, asyncio.get_running_loop().create_future())
         request = HolderRequest(
             deliver=Deliver(
                 command_id=command.command_id,
@@ -107,18 +114,18 @@ class PeerClient:
                 not_after_us=self._clock.now_us() + int(timeout * 1e6),
             )
         )
-        with self._expecting(lambda reply: self._answered(call, reply)) as inbox:
+        with self._expecting(lambda reply: self._answered(call, reply)) as call.inbox:
             timer = asyncio.get_running_loop().call_later(
                 timeout, call.finish, Failure(ErrorCode.COMMAND_TIMEOUT, f"no answer within {timeout:.3g} s")
             )
             self._calls.add(call)
             try:
-                await self._bus.publish(call.subject, request.SerializeToString(), inbox)
+                await self._bus.publish(call.subject, request.SerializeToString(), call.inbox)
                 outcome = await call.answer
             except BusUnavailable:
                 return Failure(ErrorCode.BUS_UNAVAILABLE, "this gateway can not reach the bus; nothing was sent")
             except asyncio.CancelledError:
-                self._cancel(call, command.command_id, inbox)
+                self._cancel(call)
                 raise
             finally:
                 timer.cancel()
@@ -143,36 +150,37 @@ class PeerClient:
         return None if isinstance(reply, BusMessage) else "remote"
 
     async def run(self) -> None:
-        """Probe the holders of waiting commands until cancelled."""
+        """Look after the commands that wait, until cancelled: does their holder still live, and still hold them?"""
         while True:
+            earlier = set(self._calls)
             await asyncio.sleep(PROBE_SECONDS)
             # Only those that have waited for a whole round: most commands are answered long before.
-            holders: dict[str, list[_Call]] = {}
-            for call in self._calls:
-                holders.setdefault(call.holder, []).append(call)
-            if holders:
-                await asyncio.sleep(PROBE_SECONDS / 2)
-                await asyncio.gather(*(self._probe(holder, calls) for holder, calls in holders.items()))
+            waiting = [call for call in self._calls if call in earlier]
+            holders = {call.holder for call in waiting if call.holder}
+            await asyncio.gather(
+                *(self._probe_gateway(holder) for holder in holders),
+                *(self._probe_command(call) for call in waiting if not call.holder),
+            )
 
-    async def _probe(self, holder: str, calls: list[_Call]) -> None:
-        waiting = [call for call in calls if call in self._calls and call.holder == holder]
-        if not waiting:
-            return
-        try:
-            reply = await self._ask(holder, HolderRequest(probe=Probe()))
-        except BusUnavailable:
-            return
-        if isinstance(reply, BusMessage):
-            for call in waiting:
-                call.finish(
-                    Failure(
-                        ErrorCode.CLIENT_DISCONNECTED,
-                        "the gateway that held the client is gone; the outcome is unknown",
-                    )
-                )
+    async def _probe_gateway(self, holder: str) -> None:
+        """One question for all the commands that wait at one gateway."""
+        with contextlib.suppress(BusUnavailable):
+            if isinstance(await self._ask(holder, HolderRequest(probe=Probe())), BusMessage):
+                for call in self._calls:
+                    if call.holder == holder:
+                        call.finish(_HOLDER_GONE)
 
-    def _cancel(self, call: _Call, command_id: str, inbox: str) -> None:
-        request = HolderRequest(cancel=Cancel(command_id=command_id, reply=inbox))
+    async def _probe_command(self, call: _Call) -> None:
+        """Nobody has accepted the command: whoever holds the client now, has it got it?"""
+        probe = HolderRequest(probe=Probe(command_id=call.command_id, reply=call.inbox))
+        with contextlib.suppress(BusUnavailable):
+            reply = await self._ask(call.subject, probe)
+            if isinstance(reply, BusMessage) or (reply is not None and reply.HasField("gone")):
+                # What the holder answered before it answered this has been heard by now.
+                call.finish(_HOLDER_GONE)
+
+    def _cancel(self, call: _Call) -> None:
+        request = HolderRequest(cancel=Cancel(command_id=call.command_id, reply=call.inbox))
 
         async def tell() -> None:
             with contextlib.suppress(BusUnavailable):
@@ -196,7 +204,7 @@ class PeerClient:
             case "failed":
                 code = known_code(reply.failed.code) or ErrorCode.CLIENT_DISCONNECTED
                 call.finish(Failure(code, reply.failed.message))
-            case "stale" if call.stale_timer is None and call.holder == call.subject:
+            case "stale" if call.stale_timer is None and not call.holder:
                 call.stale_timer = asyncio.get_running_loop().call_later(
                     STALE_SECONDS,
                     call.finish,

@@ -182,6 +182,11 @@ class Session:
         if pending is not None and pending.caller == caller:
             self.withdraw(pending)
 
+    def awaits(self, command_id: str, caller: str) -> bool:
+        """Whether a command of this caller waits for its ack."""
+        pending = self._waiting.get(command_id)
+        return pending is not None and pending.caller == caller
+
     def acknowledge(self, command_id: str, ack: bytes) -> bool:
         """Give an ack to who waits for it; False when nobody does."""
         pending = self._waiting.get(command_id)
