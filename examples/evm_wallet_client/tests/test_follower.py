@@ -10,6 +10,7 @@ from evm_wallet_client.follower import BalanceReport, Cursor, Follower, Notice, 
 from evm_wallet_client.simulated import SimulatedSource
 from evm_wallet_client.source import Block, BlockGoneError, BlockRef
 from evm_wallet_client.state import ClientState
+from service_kit.clock import SystemClock
 
 
 class Reader:
@@ -19,7 +20,12 @@ class Reader:
         self.cursor = Cursor()
         self.watched = frozenset(watched)
         self.follower = Follower(
-            chain.source, self.watched, confirmations=confirmations, remember=remember, start_block=start
+            chain.source,
+            self.watched,
+            confirmations=confirmations,
+            remember=remember,
+            start_block=start,
+            clock=SystemClock(),
         )
 
     async def catch_up(self) -> list[Report]:
@@ -155,7 +161,7 @@ async def test_without_a_start_block_the_past_is_left_alone(chain: Chain) -> Non
     chain.mine()
     chain.mine()
     reader = Reader(chain, b, confirmations=1)
-    reader.follower = Follower(chain.source, reader.watched, confirmations=1)
+    reader.follower = Follower(chain.source, reader.watched, confirmations=1, clock=SystemClock())
     assert await reader.transfers() == []
     sent = chain.send(a, b, 6)
     chain.mine()
@@ -201,7 +207,7 @@ async def test_a_node_that_is_behind_takes_nothing_back(simulated: SimulatedHand
     simulated.mine()
     simulated.mine()
     await reader.catch_up()
-    step = await Follower(SlowerNode(simulated.chain), reader.watched).read(reader.cursor)
+    step = await Follower(SlowerNode(simulated.chain), reader.watched, clock=SystemClock()).read(reader.cursor)
     assert (step.reports, step.done, step.cursor) == ((), True, reader.cursor)
 
 
@@ -212,5 +218,5 @@ async def test_a_block_that_goes_while_it_is_read_is_read_again(simulated: Simul
     sent = simulated.send(a, b, 5)
     simulated.mine()
     with pytest.raises(BlockGoneError):
-        await Follower(ShiftingNode(simulated.chain), reader.watched).read(reader.cursor)
+        await Follower(ShiftingNode(simulated.chain), reader.watched, clock=SystemClock()).read(reader.cursor)
     assert await reader.transfers() == [(sent, "confirmed")]

@@ -10,6 +10,8 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from service_kit.clock import Clock
+
 from .source import Asset, Block, BlockRef, ChainSource, Transfer
 
 
@@ -38,12 +40,18 @@ class TransferReport:
 
 @dataclass(frozen=True)
 class BalanceReport:
-    """What an address holds of an asset (smallest unit) after a block."""
+    """What an address holds of an asset (smallest unit) after a block.
+
+    `read_at` is our own clock (microseconds since 1970) when the block was asked for, and becomes `last_sync`. The
+    block's own time will not do: "newer" is decided by `last_sync`, and the block that a reorganisation puts in
+    another's place may be dated before it, so that the correction would lose to what it corrects.
+    """
 
     address: str
     asset: Asset
     raw: int
     at: BlockRef
+    read_at: int
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,7 @@ class Follower:
         confirmations: int = 3,
         remember: int = 64,
         start_block: int | None = None,
+        clock: Clock,
     ) -> None:
         """Watch `addresses` (lower case).
 
@@ -131,12 +140,14 @@ class Follower:
             remember: blocks that are kept to notice that they went away; a deeper reorganisation is noticed, but
                 what is below stays as reported.
             start_block: where to begin without a cursor; None begins at the newest block.
+            clock: dates what is read.
         """
         self._source = source
         self._addresses = addresses
         self._confirmations = confirmations
         self._remember = max(remember, confirmations)
         self._start_block = start_block
+        self._clock = clock
 
     async def read(self, cursor: Cursor) -> Step:
         """Look at the chain once: one more block, one reorganisation, or the balances after the newest block.
@@ -174,11 +185,13 @@ class Follower:
             SourceUnavailableError: see `ChainSource`.
             BlockGoneError: the block went away.
         """
+        read_at = self._clock.now_us()
         assets = [asset for asset in await self._source.assets() if not symbols or asset.symbol in symbols]
         wanted = [(address, asset) for address in sorted(self._addresses) for asset in assets]
         amounts = await asyncio.gather(*(self._source.balance(address, asset, at) for address, asset in wanted))
         return tuple(
-            BalanceReport(address, asset, raw, at) for (address, asset), raw in zip(wanted, amounts, strict=True)
+            BalanceReport(address, asset, raw, at, read_at)
+            for (address, asset), raw in zip(wanted, amounts, strict=True)
         )
 
     async def _read_balances(self, cursor: Cursor, head: BlockRef) -> tuple[tuple[Report, ...], Cursor]:

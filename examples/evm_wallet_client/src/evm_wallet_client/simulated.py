@@ -1,8 +1,8 @@
 """A chain in pure Python with the semantics of the real one, for machines without a node, and for tests.
 
-`SimulatedChain` is a ledger that can be told what to do: transfer, mine, reorganise, start afresh. `SimulatedSource` reads
-it through the seam of `source`. `Rehearsal` lets one run by itself: block after block by the clock, each a function of a
-seed and its number alone, so that several processes see the same chain without talking to one another.
+`SimulatedChain` is a ledger that can be told what to do: transfer, mine, reorganise, start afresh. `SimulatedSource`
+reads it through the seam of `source`. `Rehearsal` lets one run by itself: block after block by the clock, each a
+function of a seed and its number alone, so that several processes see the same chain without talking to one another.
 """
 
 from __future__ import annotations
