@@ -23,6 +23,8 @@ from stream_gateway.engine.seams import BusMessage, BusUnavailable, SinkFull, Su
 _FULL = frozenset({10077, 10047, 10023, 10028})
 _NO_RESPONDERS = "503"
 JETSTREAM_SECONDS = 2.0
+# NATS's own default for max_payload, and above what the frame writer makes.
+MAX_FRAME_BYTES = 1024 * 1024
 _T = TypeVar("_T")
 _TRANSIENT = (nats.errors.Error, OSError, TimeoutError)
 
@@ -156,7 +158,15 @@ class FrameStream:
         self._js: JetStreamContext | None = None
 
     async def prepare(self, settings: NatsSettings) -> None:
-        """Create or update the stream."""
+        """Create or update the stream.
+
+        Raises:
+            ValueError: the server takes smaller messages than a frame can be.
+        """
+        if self._bus.client.max_payload < MAX_FRAME_BYTES:
+            raise ValueError(
+                f"NATS takes messages of {self._bus.client.max_payload} bytes; max_payload must be {MAX_FRAME_BYTES}"
+            )
         js = self._bus.client.jetstream(timeout=JETSTREAM_SECONDS)
         await _reachable(kit.ensure_frames_stream(js, settings))
         self._js = js

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import defaultdict
+import logging
+from collections import defaultdict, deque
 from collections.abc import Callable
 
 from .seams import BusMessage, BusUnavailable, Subscription
+
+log = logging.getLogger(__name__)
 
 
 class MemoryBus:
@@ -92,14 +95,23 @@ class MemoryDirectory:
 
 
 class MemorySink:
-    """Hands each frame to a function: an application's own persistence, or a list."""
+    """Hands each frame to a function: an application's own persistence, or a list.
+
+    Args:
+        take: durable means that it has returned; when it raises, the frame is offered again.
+    """
 
     def __init__(self, take: Callable[[bytes], None]) -> None:
         self._take = take
-        self._seen: set[str] = set()
+        self._taken: deque[str] = deque(maxlen=1024)
 
     async def publish(self, frame_id: str, data: bytes) -> None:
-        """See `FrameSink`; durable means that `take` has returned."""
-        if frame_id not in self._seen:
+        """See `FrameSink`."""
+        if frame_id in self._taken:
+            return
+        try:
             self._take(data)
-            self._seen.add(frame_id)
+        except Exception as error:
+            log.exception("the application did not take a frame")
+            raise BusUnavailable(str(error)) from error
+        self._taken.append(frame_id)
