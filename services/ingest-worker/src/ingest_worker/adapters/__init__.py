@@ -1,0 +1,1 @@
+"""PostgreSQL and NATS, as the worker uses them."""
