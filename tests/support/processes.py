@@ -203,9 +203,7 @@ class ManagedProcess:
             return 0
         seconds = self.stop_timeout if timeout is None else timeout
         if popen.poll() is None:
-            popen.send_signal(self.stop_signal)
-            # A paused process acts on a signal only when it goes on.
-            popen.send_signal(signal.SIGCONT)
+            self.request_stop()
             try:
                 popen.wait(seconds)
             except subprocess.TimeoutExpired:
@@ -213,6 +211,13 @@ class ManagedProcess:
                 raise self._failed(f"did not stop within {seconds:g} s") from None
         self._bury(popen)
         return popen.returncode
+
+    def request_stop(self) -> None:
+        """Ask the process to stop without waiting; `stop` is to follow. Asking twice is as good as once."""
+        if self._popen is not None and self._popen.poll() is None:
+            self._popen.send_signal(self.stop_signal)
+            # A paused process acts on a signal only when it goes on.
+            self._popen.send_signal(signal.SIGCONT)
 
     def kill9(self) -> None:
         """Kill the process and its children with SIGKILL; no-op when it does not run."""
