@@ -40,12 +40,8 @@ class GrpcServer:
         self.server = aio.server(options=SERVER_OPTIONS)
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
-        names = (
-            pb.SERVICE_NAME,
-            health.SERVICE_NAME,
-            reflection.SERVICE_NAME,
-            REFLECTION_V1,
-        )
+        # Not the alias of reflection: nothing describes it, and who lists every method would fail over it.
+        names = (pb.SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self.server)
         self.server.add_generic_rpc_handlers((_reflection_v1(ReflectionServicer(names)),))
 
