@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from bench.cases import commands, memory, messages, rows
+from bench.cases import commands, memory, messages, rest, rows
 from bench.plan import QUICK, Plan
 from bench.report import Figure, table, write_results
 
@@ -20,6 +20,7 @@ CASES: dict[str, Callable[[Plan], Coroutine[Any, Any, list[Figure]]]] = {
     "messages": messages.measure,
     "memory": memory.measure,
     "rows": rows.measure,
+    "rest": rest.measure,
 }
 
 

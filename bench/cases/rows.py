@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import urllib.request
-from pathlib import Path
-
 import nats
 import psycopg
 from nats.js import JetStreamContext
 from support.migrations import migrate
 from support.nats import NatsServer
-from support.ports import LOOPBACK, free_port
 from support.postgres import PostgresServer
-from support.processes import ManagedProcess, scratch_directory
+from support.processes import scratch_directory
+from support.services import WorkerProcess
 from support.waiting import eventually_async
 
 from bench.load.backlog import GATEWAY, frames
@@ -30,29 +26,6 @@ NAMESPACE = "bench"
 BATCH = 2000
 POLL_SECONDS = 0.01
 DRAIN_SECONDS = 120.0
-
-
-class Worker(ManagedProcess):
-    """One real worker."""
-
-    def __init__(self, nats_url: str, database_url: str, directory: Path) -> None:
-        self._ops_port = free_port()
-        super().__init__(
-            "ingest-worker",
-            [sys.executable, "-m", "ingest_worker"],
-            log_file=directory / "worker.log",
-            env={
-                "WORKER_OPS_PORT": str(self._ops_port),
-                "WORKER_NATS_URL": nats_url,
-                "WORKER_NATS_NAMESPACE": NAMESPACE,
-                "WORKER_DATABASE_URL": database_url,
-            },
-            ready=self._is_ready,
-        )
-
-    def _is_ready(self) -> bool:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{self._ops_port}/readyz", timeout=2) as response:
-            return response.status == 200
 
 
 async def measure(plan: Plan) -> list[Figure]:
@@ -74,7 +47,11 @@ async def measure(plan: Plan) -> list[Figure]:
         js = connection.jetstream()
         await ensure_frames_stream(js, settings)
         await ensure_ingest_consumer(js, settings)
-        worker = Worker(server.url, url, directory)
+        worker = WorkerProcess(
+            "worker",
+            {"NATS_URL": server.url, "NATS_NAMESPACE": NAMESPACE, "DATABASE_URL": url},
+            log_file=directory / "worker.log",
+        )
         try:
             worker.start()
             for number in range(-1, plan.rounds):
@@ -100,7 +77,7 @@ async def _floor(url: str, count: int, run: str) -> Outcome:
         return Outcome.model_validate_json(await floor.line())
 
 
-async def _drain(url: str, js: JetStreamContext, worker: Worker, count: int, run: str) -> Outcome:
+async def _drain(url: str, js: JetStreamContext, worker: WorkerProcess, count: int, run: str) -> Outcome:
     """Let the worker find the frames all at once."""
     subjects = Subjects(NAMESPACE)
     worker.pause()

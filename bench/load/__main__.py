@@ -38,7 +38,9 @@ class Generator:
             await self._fleet.close()
             self._fleet = None
         if job.address:
-            self._fleet = await AckingFleet.connect(job.address, job.prefix, job.clients, job.channels)
+            self._fleet = await AckingFleet.connect(
+                job.address, job.via or job.address, job.prefix, job.clients, job.channels
+            )
         return Outcome(operations=job.clients)
 
     async def _open_idle(self, job: Idle) -> Outcome:

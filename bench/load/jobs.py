@@ -10,6 +10,8 @@ class Fleet(BaseModel):
 
     address: str
     """Where to connect; empty only disconnects."""
+    via: str = ""
+    """Where to command them, to see whether they are connected; empty = `address`."""
     clients: int
     prefix: str
     """Client ids are `<prefix>-<number>`."""
@@ -62,7 +64,6 @@ class RestPings(BaseModel):
     clients: int
     calls: int
     warm_up: int
-    headers: dict[str, str]
     cpu_pids: list[int]
 
 

@@ -77,8 +77,8 @@ class AckingFleet:
         ]
 
     @classmethod
-    async def connect(cls, address: str, prefix: str, clients: int, channels: int) -> AckingFleet:
-        """Connect them all and wait until each can be commanded."""
+    async def connect(cls, address: str, via: str, prefix: str, clients: int, channels: int) -> AckingFleet:
+        """Connect them all to `address` and wait until each can be commanded through `via`."""
         opened = open_channels(address, channels)
         ids = [f"{prefix}-{number}" for number in range(clients)]
         streams = [
@@ -86,8 +86,10 @@ class AckingFleet:
             for number, client_id in enumerate(ids)
         ]
         fleet = cls(opened, streams, ids)
+        (commanding,) = open_channels(via, 1)
         for client_id in ids:
-            await wait_until_commanded(opened[0], client_id)
+            await wait_until_commanded(commanding, client_id)
+        await commanding.close()
         return fleet
 
     async def close(self) -> None:
