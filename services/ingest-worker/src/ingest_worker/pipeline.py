@@ -47,13 +47,13 @@ class Pipeline:
         """
         try:
             return [self.writer.write(rows)]
-        except psycopg.Error as error:
+        except Exception as error:
             if fault_of(error) is not Fault.DATA:
                 raise
             log.warning("batch refused, looking for the message", extra={"error": _words(error)})
             return self._bisect(split(frames), error)
 
-    def _bisect(self, pieces: Sequence[Piece], error: psycopg.Error) -> list[Outcome]:
+    def _bisect(self, pieces: Sequence[Piece], error: Exception) -> list[Outcome]:
         """Write pieces of which at least one was refused, half by half, down to the one that is to blame."""
         if len(pieces) == 1:
             log.error("message refused", extra={"error": _words(error)})
@@ -63,13 +63,15 @@ class Pipeline:
         for half in (pieces[:middle], pieces[middle:]):
             try:
                 outcomes.append(self.writer.write(self.decoder.decode_pieces(half)))
-            except psycopg.Error as half_error:
+            except Exception as half_error:
                 if fault_of(half_error) is not Fault.DATA:
                     raise
                 outcomes += self._bisect(half, half_error)
         return outcomes
 
 
-def _words(error: psycopg.Error) -> str:
-    """Return what the database said, in one line."""
+def _words(error: Exception) -> str:
+    """Return what went wrong, in one line."""
+    if not isinstance(error, psycopg.Error):
+        return repr(error)[:1000]
     return f"{error.sqlstate or 'client'}: {error.diag.message_primary or error}"[:1000]

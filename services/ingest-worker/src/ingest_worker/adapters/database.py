@@ -42,8 +42,11 @@ _CONFLICT_CODES = frozenset(
 )
 
 
-def fault_of(error: psycopg.Error) -> Fault:
-    """Tell what an error means. What is not known to be the data's fault is not held against it."""
+def fault_of(error: Exception) -> Fault:
+    """Tell what an error means. What PostgreSQL does not call the data's fault is not held against it."""
+    if not isinstance(error, psycopg.Error):
+        # Our own code failed over these rows.
+        return Fault.DATA
     code = error.sqlstate
     if code is None:
         # Raised on our side: a lost or closed connection, or a value that can not be sent.

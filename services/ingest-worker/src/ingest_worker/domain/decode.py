@@ -7,6 +7,7 @@ end in the same functions, so that both make the same rows.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from .refused import RefusedError
 from .rows import DeadLetter, Entry, Rows, dead_letter
 from .texts import KEY_BYTES, text_problem
 from .times import MAX_RECEIVED_US, POSTGRES_EPOCH_US, moment
+
+log = logging.getLogger(__name__)
 
 _BIGINT_MAX = 2**63 - 1
 _KNOWN_IDS_MAX = 200_000
@@ -302,9 +305,9 @@ def _report(rows: Rows, entry: Entry, payload: bytes, given_id: str) -> None:
     message_id = message.message_id or given_id or f"~{entry.epoch}.{entry.position}"
     try:
         _store(rows, entry, message, kind, message_id, careful=len(payload) > KEY_BYTES or 0 in payload)
-    except RefusedError as refused:
+    except Exception as error:  # noqa: BLE001  (see _why)
         letter_id = given_id or _message_id(entry, message, None)
-        rows.bury(dead_letter(entry, letter_id, refused.reason, refused.detail, payload))
+        rows.bury(dead_letter(entry, letter_id, *_why(error), payload))
 
 
 def _store(
@@ -356,12 +359,21 @@ def _inner(rows: Rows, entry: Entry, place: tuple[pb.ClientMessage, int, bool], 
         _store(rows, entry, inner, kind, message_id, careful=careful)
         if kind in _HISTORY_KINDS:
             taken.stored[kind, message_id] = inner
-    except RefusedError as refused:
+    except Exception as error:  # noqa: BLE001  (see _why)
+        reason, detail = _why(error)
         letter_id = _message_id(entry, inner, index)
-        if letter_id in taken.buried or refused.reason is DeadLetterReason.MESSAGE_ID_CONFLICT:
+        if letter_id in taken.buried or reason is DeadLetterReason.MESSAGE_ID_CONFLICT:
             letter_id = f"~{entry.epoch}.{entry.position}.{index}"
         taken.buried.add(letter_id)
-        rows.bury(dead_letter(entry, letter_id, refused.reason, refused.detail, inner.SerializeToString()))
+        rows.bury(dead_letter(entry, letter_id, reason, detail, inner.SerializeToString()))
+
+
+def _why(error: Exception) -> tuple[DeadLetterReason, str]:
+    """Say why a message is not stored. A fault of a handler's costs that message its place, not the whole batch."""
+    if isinstance(error, RefusedError):
+        return error.reason, error.detail
+    log.error("a handler failed", exc_info=error)
+    return DeadLetterReason.UNWRITABLE, repr(error)
 
 
 def _is_repetition(entry: Entry, inner: pb.ClientMessage, kind: str | None, message_id: str, taken: _Taken) -> bool:

@@ -1,0 +1,150 @@
+"""The worker's one line to the database: a thread of its own, and a connection that is made anew when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+import psycopg
+
+from service_kit.clock import Clock
+
+from . import metrics
+from .adapters.database import Connection, Fault, connect, fault_of, prepare
+from .adapters.writer import Outcome
+from .domain.decode import StoredFrame
+from .domain.rows import Rows
+from .pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+
+_FIRST_PAUSE_SECONDS = 0.1
+
+
+class StoppedError(Exception):
+    """The time for finishing is over; what was to be written was not, or not known to be."""
+
+
+class Store:
+    """Writes batches, waiting out whatever is not their fault.
+
+    Args:
+        url: of the database.
+        statement_seconds: bound of one statement.
+        backoff_seconds: bound of the pause between two attempts.
+        clock: for pauses and the deadline.
+    """
+
+    def __init__(self, url: str, *, statement_seconds: float, backoff_seconds: float, clock: Clock) -> None:
+        self._url = url
+        self._statement_seconds = statement_seconds
+        self._backoff_seconds = backoff_seconds
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
+        self._connection: Connection | None = None
+        self._pipeline: Pipeline | None = None
+        self._deadline: float | None = None
+        self._stopping = asyncio.Event()
+
+    async def open(self) -> None:
+        """Wait until the database is there, with the schema.
+
+        Raises:
+            StoppedError: see `stop_within`.
+        """
+        await self._persist(self._ensure)
+
+    async def write(self, frames: Sequence[StoredFrame], rows: Rows) -> list[Outcome]:
+        """Write and commit one batch, however long it takes.
+
+        Raises:
+            StoppedError: see `stop_within`.
+        """
+        return await self._persist(lambda: self._ensure().write(frames, rows))
+
+    async def write_once(self, rows: Rows) -> Outcome:
+        """Write and commit rows that are not worth waiting for.
+
+        Raises:
+            psycopg.Error: they were not written.
+        """
+        return await self._in_thread(lambda: self._ensure().writer.write(rows))
+
+    def stop_within(self, seconds: float) -> None:
+        """Let what is under way finish in this time; afterwards it, and what comes later, raises StoppedError."""
+        self._deadline = self._clock.monotonic() + seconds
+        self._stopping.set()
+        asyncio.get_running_loop().call_later(seconds, self._cancel_statement)
+
+    async def close(self) -> None:
+        """End the connection and the thread."""
+        await self._in_thread(self._drop)
+        self._thread.shutdown(wait=False)
+
+    async def _persist(self, work: Callable[[], _Result]) -> _Result:
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            if self._deadline is not None and self._clock.monotonic() >= self._deadline:
+                raise StoppedError
+            try:
+                result = await self._in_thread(work)
+            except psycopg.Error as error:
+                fault = fault_of(error)
+                if fault is Fault.DATA:
+                    raise
+                metrics.RETRIES.labels(fault.value).inc()
+                metrics.CONNECTED.labels("database").set(int(fault is Fault.CONFLICT))
+                log.warning("write failed", extra={"cause": fault.value, "error": str(error).strip()})
+            else:
+                metrics.CONNECTED.labels("database").set(1)
+                return result
+            # Full jitter: workers that failed together do not come back together.
+            await self._pause(random.uniform(0, pause))  # noqa: S311  (no secret)
+            pause = min(pause * 2, self._backoff_seconds)
+
+    async def _pause(self, seconds: float) -> None:
+        if self._stopping.is_set():
+            await asyncio.sleep(min(seconds, _FIRST_PAUSE_SECONDS))
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work)
+
+    def _guarded(self, work: Callable[[], _Result]) -> _Result:
+        try:
+            return work()
+        except psycopg.Error as error:
+            if fault_of(error) not in {Fault.DATA, Fault.CONFLICT}:
+                # Whatever it was, a new connection is sure to be in a known state.
+                self._drop()
+            raise
+
+    def _ensure(self) -> Pipeline:
+        if self._pipeline is None or self._connection is None or self._connection.closed:
+            self._drop()
+            connection = connect(self._url, statement_seconds=self._statement_seconds)
+            self._connection = connection
+            prepare(connection)
+            self._pipeline = Pipeline(connection)
+        return self._pipeline
+
+    def _drop(self) -> None:
+        connection, self._connection, self._pipeline = self._connection, None, None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.close()
+
+    def _cancel_statement(self) -> None:
+        connection = self._connection
+        if connection is not None and not connection.closed:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=1)

@@ -1,0 +1,232 @@
+"""One worker process: frames in, rows committed, frames acknowledged; always in this order.
+
+While one batch is being written, the next one is fetched and decoded: PostgreSQL and Python work side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from service_kit.bus import Subjects, connect
+from service_kit.clock import Clock
+from service_kit.ops import OpsServer
+
+from . import metrics
+from .adapters.consumer import BatchLimits, Delivery, FrameConsumer
+from .adapters.presence import PresenceListener
+from .domain.decode import Decoder, StoredFrame
+from .domain.rows import Rows
+from .settings import WorkerSettings
+from .store import StoppedError, Store
+
+log = logging.getLogger(__name__)
+
+# An event loop that has not run for this long is stuck: the process should be restarted.
+STUCK_SECONDS = 60.0
+_BEAT_SECONDS = 1.0
+_RETRY_SECONDS = 0.25
+
+
+@dataclass
+class Batch:
+    """What is written in one transaction."""
+
+    deliveries: list[Delivery]
+    rows: Rows = field(default_factory=Rows)
+
+    @property
+    def frames(self) -> list[StoredFrame]:
+        """The frames, without what is needed to acknowledge them."""
+        return [delivery.frame for delivery in self.deliveries]
+
+
+class Worker:
+    """A worker process.
+
+    Args:
+        settings: what it is told.
+        clock: the time.
+    """
+
+    def __init__(self, settings: WorkerSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._decoder = Decoder()
+        self._store = Store(
+            settings.database_url,
+            statement_seconds=settings.statement_seconds,
+            backoff_seconds=settings.backoff_seconds,
+            clock=clock,
+        )
+        self._presence = PresenceListener(Subjects(settings.nats_namespace).presence)
+        self._ops = OpsServer(settings.ops_host, settings.ops_port, live=self._live, ready=lambda: self._ready)
+        self._ready = False
+        self._beat = clock.monotonic()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; finish the batch in hand."""
+        self._ops.start()
+        helpers = [asyncio.create_task(self._keep_beating()), asyncio.create_task(self._on_stop(stop))]
+        connection: Client | None = None
+        try:
+            connection = await _unless(stop, self._connect())
+            if connection is None or not await self._open_store():
+                return
+            consumer = FrameConsumer(connection, self._settings, self._limits(), self._clock)
+            await self._presence.open(connection)
+            self._ready = True
+            log.info("worker ready")
+            helpers += [
+                asyncio.create_task(consumer.keep_alive(self._settings.keep_alive_seconds)),
+                asyncio.create_task(self._write_presence()),
+                asyncio.create_task(self._watch_backlog(connection, consumer)),
+            ]
+            await self._work(consumer, stop)
+        finally:
+            self._ready = False
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            await self._store.close()
+            if connection is not None:
+                await _close(connection)
+            self._ops.close()
+            log.info("worker stopped")
+
+    async def _work(self, consumer: FrameConsumer, stop: asyncio.Event) -> None:
+        upcoming: asyncio.Task[list[Batch]] | None = asyncio.create_task(self._prepare(consumer))
+        while upcoming is not None:
+            batches = await upcoming
+            upcoming = None if stop.is_set() else asyncio.create_task(self._prepare(consumer))
+            for batch in batches:
+                try:
+                    await self._finish(consumer, batch)
+                except StoppedError:
+                    log.warning("stopped with frames in hand; they will be delivered again")
+                    await consumer.give_back(batch.deliveries)
+
+    async def _prepare(self, consumer: FrameConsumer) -> list[Batch]:
+        """Fetch and decode what makes the next transactions: one batch, and each suspect alone."""
+        deliveries = await consumer.next_batch()
+        batches: list[Batch] = []
+        together: list[Delivery] = []
+        for delivery in deliveries:
+            if delivery.frame.deliveries > 1:
+                metrics.REDELIVERIES.inc()
+            if delivery.frame.deliveries > self._settings.suspect_deliveries:
+                metrics.SUSPECTS.inc()
+                batches.append(Batch([delivery]))
+            else:
+                together.append(delivery)
+        if together:
+            batches.insert(0, Batch(together))
+        for batch in batches:
+            batch.rows = await asyncio.to_thread(self._decoder.decode, batch.frames)
+        return batches
+
+    async def _finish(self, consumer: FrameConsumer, batch: Batch) -> None:
+        metrics.BATCH_MESSAGES.observe(batch.rows.messages)
+        started = self._clock.monotonic()
+        outcomes = await self._store.write(batch.frames, batch.rows)
+        metrics.COMMIT_SECONDS.observe(self._clock.monotonic() - started)
+        if len(outcomes) > 1:
+            metrics.BISECTIONS.inc()
+        for outcome in outcomes:
+            for table, count in outcome.written.items():
+                metrics.ROWS.labels(table).inc(count)
+            for letter in outcome.letters:
+                metrics.DEAD_LETTERS.labels(letter.reason).inc()
+        metrics.FRAMES.inc(len(batch.deliveries))
+        metrics.MESSAGES.inc(batch.rows.messages)
+        await consumer.ack(batch.deliveries)
+
+    async def _connect(self) -> Client:
+        async def lost() -> None:
+            metrics.CONNECTED.labels("nats").set(0)
+
+        async def back() -> None:
+            metrics.CONNECTED.labels("nats").set(1)
+
+        connection = await connect(self._settings, name="ingest-worker", on_disconnected=lost, on_reconnected=back)
+        await back()
+        return connection
+
+    async def _open_store(self) -> bool:
+        try:
+            await self._store.open()
+        except StoppedError:
+            return False
+        return True
+
+    async def _on_stop(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._ready = False
+        log.info("stopping")
+        self._store.stop_within(self._settings.stop_seconds)
+
+    async def _write_presence(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.presence_seconds)
+            rows = self._presence.take()
+            if not rows.clients:
+                continue
+            try:
+                await self._store.write_once(rows)
+            except psycopg.Error as error:
+                log.warning("presence not written", extra={"error": str(error).strip()})
+            else:
+                metrics.PRESENCE_CLIENTS.inc(len(rows.clients))
+
+    async def _watch_backlog(self, connection: Client, consumer: FrameConsumer) -> None:
+        while True:
+            if connection.is_connected:
+                try:
+                    pending, ack_pending = await consumer.backlog()
+                except (NatsError, TimeoutError) as error:
+                    log.debug("asking for the backlog failed", extra={"error": repr(error)})
+                else:
+                    metrics.PENDING.set(pending)
+                    metrics.ACK_PENDING.set(ack_pending)
+            await asyncio.sleep(self._settings.lag_seconds)
+
+    async def _keep_beating(self) -> None:
+        while True:
+            self._beat = self._clock.monotonic()
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    def _live(self) -> bool:
+        return self._clock.monotonic() - self._beat < STUCK_SECONDS
+
+    def _limits(self) -> BatchLimits:
+        settings = self._settings
+        return BatchLimits(settings.batch_frames, settings.batch_bytes, settings.batch_seconds, settings.fetch_seconds)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Client]) -> Client | None:
+    """Do something that may wait for ever, unless `stop` is set first."""
+    task = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return None
+
+
+async def _close(connection: Client) -> None:
+    try:
+        if connection.is_connected:
+            await connection.flush(timeout=2)
+    except NatsError as error:
+        log.debug("flushing failed", extra={"error": repr(error)})
+    await connection.close()
