@@ -87,6 +87,10 @@ class Node:
             return int(self.call("eth_getBalance", address, "latest"), 16)
         return int(self.call("eth_call", {"to": token, "data": erc20.balance_of(address)}, "latest"), 16)
 
+    def has_code(self, address: str) -> bool:
+        """Tell whether a contract is at this address."""
+        return self.call("eth_getCode", address, "latest") != "0x"
+
     def deploy_token(self, owner: str) -> str:
         """Create the demonstration token (`support.erc20`), all of it owned by `owner`; returns its address."""
         return self.receipt(self.send(owner, None, data=erc20.creation_code()))["contractAddress"].lower()
@@ -146,7 +150,7 @@ class AnvilNode(ManagedProcess):
     Args:
         block_time: seconds between blocks; None makes a block of each transaction at once, and others on demand.
         mine: False makes blocks on demand only (`evm_mine`).
-        keep_state: a restart goes on with the same chain (saved every second and at the end).
+        keep_state: a restart goes on with the same chain (saved every ten seconds and at the end).
         directory: home of its log and state; a temporary one if None.
         port: where it listens; a free one if None.
     """
@@ -174,7 +178,7 @@ class AnvilNode(ManagedProcess):
         elif not mine:
             args.append("--no-mining")
         if keep_state:
-            args += ["--state", self.directory / "state.json", "--state-interval", "1", "--preserve-historical-states"]
+            args += ["--state", self.directory / "state.json", "--state-interval", "10"]
         super().__init__(name, args, log_file=log_file or self.directory / "anvil.log", ready=self._answers)
 
     @property

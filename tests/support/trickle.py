@@ -49,7 +49,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="stop after this many; without it, never")
     options = parser.parse_args()
     stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+
+    def stop(_number: int, _frame: object) -> None:
+        stopped.set()
+
+    signal.signal(signal.SIGTERM, stop)
     node = Node(options.rpc)
     pace = random.Random(options.seed)
     sent = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,11 +27,11 @@ class TransactionFields:
     symbol: str
     amount: str
     status: str
-    details: str
+    details: dict[str, str | int | bool]
 
 
 def transaction_fields(report: TransferReport, watched: frozenset[str]) -> TransactionFields:
-    """Word one transfer. `details` is a JSON object: block, addresses, and the amount in the smallest unit."""
+    """Word one transfer. `details` says more: block, addresses, and the amount in the smallest unit."""
     transfer = report.transfer
     if transfer.sender not in watched:
         kind = TransferType.DEPOSIT
@@ -58,5 +57,5 @@ def transaction_fields(report: TransferReport, watched: frozenset[str]) -> Trans
         symbol=transfer.asset.symbol,
         amount=to_decimal(transfer.raw, transfer.asset.decimals),
         status=report.status,
-        details=json.dumps(details),
+        details=details,
     )

@@ -23,6 +23,8 @@ TOKEN = Asset("DEMO", 6, "0x" + "70" * 20)
 GAS = 21_000 * 10**9
 """What every transaction costs its sender, in wei."""
 
+_CALM_BLOCKS = 10
+
 
 def simulated_address(number: int) -> str:
     """Name the `number`-th account of a simulated chain."""
@@ -126,6 +128,10 @@ class SimulatedChain:
         """Every block with every transfer, oldest first."""
         return (Block(block.ref, block.parent_hash, block.timestamp, block.transfers) for block in self._blocks)
 
+    def balance(self, address: str, symbol: str) -> int:
+        """What an address holds after the newest block, in the smallest unit."""
+        return self._blocks[-1].balances.get((address, symbol), 0)
+
     def at(self, number: int) -> _SimulatedBlock | None:
         """Find the block at this height."""
         return self._blocks[number] if 0 <= number < len(self._blocks) else None
@@ -208,7 +214,8 @@ class Rehearsal(SimulatedSource):
     """A simulated chain that grows by the clock, the same in every process that is given the same address.
 
     The address is `simulated://<seed>?start=<seconds since 1970>&block=<seconds>&blocks=<number>`: from `start` on, one
-    block every `block` seconds (1 when left out), without end or (`blocks` given) that many.
+    block every `block` seconds (1 when left out), without end or (`blocks` given) that many, of which the last ten are
+    empty: every transfer gets its confirmations.
     """
 
     def __init__(self, address: str, clock: Clock, *, tokens: bool = True) -> None:
@@ -245,7 +252,8 @@ class Rehearsal(SimulatedSource):
 
     def _grow(self, number: int) -> None:
         random = Random(f"{self._seed} {number}")
-        for _ in range(random.choice((0, 1, 1, 2, 3))):
+        calm = self._last is not None and number > self._last - _CALM_BLOCKS
+        for _ in range(0 if calm else random.choice((0, 1, 1, 2, 3))):
             sender = simulated_address(random.randrange(self._chain.accounts))
             recipient = simulated_address(random.randrange(self._chain.accounts))
             asset = random.choice((COIN, COIN, TOKEN))
