@@ -56,6 +56,7 @@ class PostgresServer(ManagedProcess):
         account = unprivileged_account()
         temporary = reachable_temporary_parent(account)
         home = directory or scratch_directory(name, temporary)
+        home.mkdir(parents=True, exist_ok=True)
         if directory is None:
             home.chmod(0o755)  # the data directory in it is closed to others
         if not is_reachable(home / "data", account):

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,6 +293,25 @@ class ManagedProcess:
 
     def _failed(self, what: str) -> ProcessFailedError:
         return ProcessFailedError(f"{self.name} {what}; the end of {self.log_file}:\n{self.log_tail()}")
+
+
+def stop_in_stages(stages: Iterable[Sequence[ManagedProcess]]) -> None:
+    """Stop processes stage after stage, those of one stage side by side; a failure does not keep the others running.
+
+    Raises:
+        ProcessFailedError: one did not stop in time, the first of them if several; all are gone.
+    """
+    failures: list[ProcessFailedError] = []
+    for stage in stages:
+        for process in stage:
+            process.request_stop()
+        for process in stage:
+            try:
+                process.stop()
+            except ProcessFailedError as failure:
+                failures.append(failure)
+    if failures:
+        raise failures[0]
 
 
 def inherited_environment() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from support.envoy import EnvoyProxy
 from support.migrations import migrate
 from support.nats import NatsServer
 from support.postgres import PostgresServer
-from support.processes import ManagedProcess, ProcessFailedError, remove_directory, scratch_directory
+from support.processes import ManagedProcess, remove_directory, scratch_directory, stop_in_stages
 from support.services import ApiProcess, GatewayProcess, WorkerProcess
 
 DATABASE = "crypto"
@@ -190,27 +190,17 @@ class Stack:
         Raises:
             ProcessFailedError: something did not stop in time; nothing runs any more.
         """
-        failures: list[ProcessFailedError] = []
-
-        def stop(process: ManagedProcess) -> None:
-            try:
-                process.stop()
-            except ProcessFailedError as failure:
-                failures.append(failure)
-
         try:
-            stop(self.api)
-            # Gateways take their time to drain: they are asked all at once, and waited for one after the other.
-            for gateway in self.gateways:
-                gateway.request_stop()
-            for process in (*self.gateways, *self.workers, self.envoy, self.nats, self.postgres):
-                stop(process)
+            stop_in_stages(self.stop_stages)
         finally:
             self.kill()
             if self._temporary:
                 self._remove()
-        if failures:
-            raise failures[0]
+
+    @property
+    def stop_stages(self) -> list[Sequence[ManagedProcess]]:
+        """In which order they stop."""
+        return [[self.api], self.gateways, self.workers, [self.envoy], [self.nats], [self.postgres]]
 
     def kill(self) -> None:
         """Kill every process."""

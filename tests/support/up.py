@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from support.example import start_example
 from support.ports import free_port, is_free
-from support.processes import ManagedProcess, ProcessFailedError, inherited_environment
+from support.processes import ManagedProcess, ProcessFailedError, inherited_environment, stop_in_stages
 from support.stack import Stack, StackOptions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,17 +212,14 @@ def _ensure_admin(stack: Stack) -> str:
 
 
 def _stop(stack: Stack, example: list[ManagedProcess]) -> None:
-    processes = [*reversed(example), *reversed(stack.processes)]
     try:
-        for process in reversed(example):
-            process.stop()
-        stack.stop()
+        stop_in_stages([example, *stack.stop_stages])
     except StopRequestedError:
         say("up: killing")
     except ProcessFailedError as failure:
         say(f"up: {failure}")
     finally:
-        for process in processes:
+        for process in (*reversed(example), *reversed(stack.processes)):
             process.kill9()
 
 
