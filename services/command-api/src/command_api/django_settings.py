@@ -52,9 +52,14 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework.authtoken",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
 ]
 
 MIDDLEWARE = [
+    "command_api.request_log.RequestLogMiddleware",
+    "command_api.body.BodyLimitMiddleware",
+    "command_api.same_site.SameSiteMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -83,3 +88,46 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False
+
+ROOT_URLCONF = "command_api.urls"
+# A redirect would turn a POST into a GET; the 404 says what is missing instead.
+APPEND_SLASH = False
+CSRF_TRUSTED_ORIGINS = [origin.strip() for origin in API.csrf_trusted_origins.split(",") if origin.strip()]
+SESSION_COOKIE_SAMESITE = "Lax"
+
+# Static files of the admin, the browsable API and the docs come from the packages themselves: nothing is collected.
+STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+# service_kit configures the root logger; Django adds nothing of its own.
+LOGGING_CONFIG = None
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        # First, since it decides that a refusal is 401 with a `WWW-Authenticate` header.
+        "rest_framework.authentication.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["command_api.access.MayUseApi"],
+    # JSON alone: a form can be posted by a page of any site, JSON can not.
+    "DEFAULT_PARSER_CLASSES": ["command_api.parsers.SafeJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "command_api.errors.exception_handler",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Crypto streaming",
+    "DESCRIPTION": "Commands to a fleet of crypto clients, and what the clients reported.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["command_api.access.MayUseApi"],
+    "SCHEMA_PATH_PREFIX": "/api/crypto",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}

@@ -23,7 +23,7 @@ class ApiSettings(ServiceSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     """Port of the REST API."""
 
-    database_url: SecretStr
+    database_url: SecretStr = SecretStr("postgresql://127.0.0.1:5432/crypto")
     """Where PostgreSQL is: a libpq URL or connection string. May hold a password."""
 
     gateway_address: str = Field(default="127.0.0.1:8081", pattern=r"^\S+:\d+$")
@@ -33,7 +33,7 @@ class ApiSettings(ServiceSettings):
     """Signs sessions and CSRF tokens. Required unless `API_HOST` is a loopback address, where a random one will do."""
 
     open_on_loopback: bool = False
-    """Let everyone who reaches the port use the API without a token. Refused unless `API_HOST` is a loopback address."""
+    """Let whoever reaches the port use the API without a token. Refused unless `API_HOST` is a loopback address."""
 
     allowed_hosts: str = ""
     """Host names by which the API may be called, separated by commas. Empty: loopback names only."""
@@ -42,10 +42,10 @@ class ApiSettings(ServiceSettings):
     """Origins (`https://api.example.org`) whose pages may use a session, separated by commas."""
 
     threads: int = Field(default=48, ge=2, le=512)
-    """Request threads of the process."""
+    """Request threads of the process. More than all waits together: reads are answered while every wait is taken."""
 
     max_waits: int = Field(default=32, ge=1, le=511)
-    """Requests that may wait for a client's ack at the same time; beyond: 503. Must be less than `API_THREADS`."""
+    """Requests that may wait for a client's ack at the same time; beyond: 503."""
 
     default_timeout: float = Field(default=15.0, gt=0, le=600)
     """Seconds to wait for a client's ack when the request does not say."""
@@ -53,8 +53,11 @@ class ApiSettings(ServiceSettings):
     max_timeout: float = Field(default=120.0, gt=0, le=600)
     """The longest wait, in seconds, that a request may ask for."""
 
-    bulk_concurrency: int = Field(default=64, ge=1, le=1024)
-    """Commands of one bulk request that may be under way at the same time."""
+    bulk_concurrency: int = Field(default=256, ge=1, le=1024)
+    """Commands of one bulk request that may be under way at the same time; they need no thread each."""
+
+    max_bulk_requests: int = Field(default=4, ge=1, le=64)
+    """Bulk requests that may run at the same time; beyond: 503."""
 
     online_timeout: float = Field(default=90.0, gt=0)
     """A client not seen for so many seconds is offline."""
@@ -85,8 +88,8 @@ class ApiSettings(ServiceSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.max_waits >= self.threads:
-            raise ValueError("API_MAX_WAITS must be less than API_THREADS")
+        if self.max_waits + self.max_bulk_requests >= self.threads:
+            raise ValueError("API_MAX_WAITS and API_MAX_BULK_REQUESTS together must be less than API_THREADS")
         if self.default_timeout > self.max_timeout:
             raise ValueError("API_DEFAULT_TIMEOUT must not exceed API_MAX_TIMEOUT")
         if not self.on_loopback:

@@ -6,6 +6,7 @@ writes are commutative, and a report may be stored before the registration of it
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.contrib.postgres.indexes import BrinIndex
@@ -13,6 +14,9 @@ from django.db import models
 from django.db.models.functions import Now
 
 from command_api.fields import key_text, order, text
+
+GOODBYE = "goodbye"
+"""`Client.close_reason` of a client that left on purpose: it is not expected back."""
 
 
 class ClientStatus(models.TextChoices):
@@ -68,6 +72,25 @@ class Client(models.Model):
 
     def __str__(self) -> str:
         return self.client_id
+
+    def is_connected(self) -> bool:
+        """Its newest session has not ended."""
+        return self.session_epoch > self.closed_epoch
+
+    def is_online(self, now: datetime, *, timeout: timedelta, grace: timedelta) -> bool:
+        """Connected, or likely to be back at once; `queries.online_filter` is the same rule in SQL.
+
+        Args:
+            now: the moment that is meant.
+            timeout: not seen for longer than this is offline.
+            grace: how long after a disconnect a client counts as reconnecting.
+        """
+        if self.last_seen_at is None or self.last_seen_at < now - timeout:
+            return False
+        if self.is_connected():
+            return True
+        gone = self.disconnected_at
+        return gone is not None and gone >= now - grace and self.close_reason != GOODBYE
 
 
 class ClientError(models.Model):
