@@ -9,12 +9,11 @@ after.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ingest_worker.domain.conflicts import BuriedCopy, conflict_detail, conflict_letter, hash_in_detail, settle
-from ingest_worker.domain.rows import CONTENT_HASH, ORDER_KEY, DeadLetter, History, Key, Row
+from ingest_worker.domain.rows import CONTENT_HASH, ORDER_KEY, DeadLetter, History, Key, Row, rank
 from service_kit.deadletters import DeadLetterReason
 
 from .database import Connection
@@ -46,7 +45,7 @@ def resolve(connection: Connection, table: Table, history: History) -> Resolved:
     Raises:
         psycopg.Error: as any statement.
     """
-    stored = _lock_different(connection, table, history.others)
+    stored = _lock_different(connection, table, history)
     standing = dict(history.rows)
     resolved = Resolved([])
     contested = sorted(stored.keys() | history.others.keys())
@@ -70,9 +69,9 @@ def resolve(connection: Connection, table: Table, history: History) -> Resolved:
     return resolved
 
 
-def _lock_different(connection: Connection, table: Table, contested: Iterable[Key]) -> dict[Key, Row]:
-    """Lock and read the stored rows that differ from their staged copies, and those of contested keys."""
-    keys = sorted(contested)
+def _lock_different(connection: Connection, table: Table, history: History) -> dict[Key, Row]:
+    """Lock the stored rows that differ from their staged copies, and those of contested keys; read the former."""
+    keys = sorted(history.others)
     query = f"""
         SELECT {table.select_list("t")}
         FROM stage_{table.name} AS s JOIN {table.name} AS t USING (client_id, message_id)
@@ -80,7 +79,8 @@ def _lock_different(connection: Connection, table: Table, contested: Iterable[Ke
         ORDER BY t.client_id, t.message_id FOR UPDATE OF t
     """  # noqa: S608  (our own constants)
     rows = connection.execute(query.encode(), [[key[0] for key in keys], [key[1] for key in keys]]).fetchall()
-    return {row[:2]: row for row in rows}
+    # The same copy is either our own insertion or was written before: in both cases ours stands for it.
+    return {row[:2]: row for row in rows if rank(row) != rank(history.rows[row[:2]])}
 
 
 def _buried(
