@@ -94,8 +94,8 @@ async def connect(
 ) -> Client:
     """Connect to NATS, waiting for it as long as it takes; afterwards reconnect for ever.
 
-    What is published while disconnected is refused at once instead of buffered (`pending_size=0` semantics are the
-    callers': they look at `Client.is_connected` first), so that nothing is sent late under a stale claim.
+    What is published while disconnected is refused at once instead of buffered, so that nothing is sent late under a
+    stale claim.
 
     Args:
         settings: where NATS is.
@@ -127,6 +127,7 @@ async def connect(
         # A silent server is given up after two missed pings.
         ping_interval=5,
         max_outstanding_pings=2,
+        pending_size=0,
         flusher_queue_size=65_536,
         disconnected_cb=disconnected,
         reconnected_cb=reconnected,

@@ -66,7 +66,7 @@ class GatewaySettings(ServiceSettings, NatsSettings):
     outbox_messages: int = Field(default=256, ge=1)
     """Commands that may wait to be written to one client; beyond: CLIENT_OVERLOADED."""
 
-    frame_linger_seconds: float = Field(default=0.01, ge=0)
+    frame_linger_seconds: float = Field(default=0.025, ge=0)
     """How long an entry that nobody waits for (an ack, a report without receipts) may wait for company."""
 
     lease_seconds: float = Field(default=3.0, gt=0.5)

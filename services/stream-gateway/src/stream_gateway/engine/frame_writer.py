@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 # A frame is cut before it would exceed this: well below NATS's 1 MiB, with room for one message of the largest size.
 FRAME_BYTES = 512 * 1024
 FRAMES_UNDER_WAY = 8
+# Between two frames that are not full: a publish, and a receipt to each client in the frame, cost far more than an
+# entry.
+PACE_SECONDS = 0.005
 # What an entry costs beyond its message: ids, numbers, tags.
 ENTRY_OVERHEAD = 96
 RETRY_FIRST_SECONDS = 0.05
@@ -70,6 +73,7 @@ class FrameWriter:
         self._under_way: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
         self._hurry = False
+        self._last_cut = -PACE_SECONDS
         self._paused: set[Session] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -176,8 +180,13 @@ class FrameWriter:
             return
         self._hurry = True
         if not self._under_way:
-            # Not now: what else has already arrived comes along.
-            self._set_timer(asyncio.get_running_loop().call_soon(self._cut))
+            self._cut_at_pace()
+
+    def _cut_at_pace(self) -> None:
+        """Let the collected entries go, at once after a quiet time, else a little after the frame before."""
+        loop = asyncio.get_running_loop()
+        # Even without a delay not now: what else has already arrived comes along.
+        self._set_timer(loop.call_at(self._last_cut + PACE_SECONDS, self._cut))
 
     def _set_timer(self, timer: asyncio.Handle | None) -> None:
         if self._timer is not None:
@@ -192,6 +201,7 @@ class FrameWriter:
             self._ready.append(self._batch)
             self._batch = _Batch(self._gateway_id)
             self._idle.clear()
+            self._last_cut = asyncio.get_running_loop().time()
         while self._ready and len(self._under_way) < FRAMES_UNDER_WAY:
             self._sequence += 1
             task = asyncio.create_task(self._publish(f"{self._gateway_id}:{self._sequence}", self._ready.popleft()))
@@ -202,8 +212,10 @@ class FrameWriter:
         self._under_way.discard(task)
         if not task.cancelled():
             task.result()
-        if self._ready or self._hurry:
+        if self._ready:
             self._cut()
+        elif self._hurry and not self._under_way:
+            self._cut_at_pace()
         if not self._under_way and not self._ready:
             self._idle.set()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from crypto_streaming.errors import ErrorCode
 from service_kit.clock import Clock
@@ -124,12 +123,8 @@ class HolderDesk:
 
     def _reply(self, subject: str, reply: HolderReply) -> None:
         if subject:
-            self._background.spawn(self._publish(subject, reply.SerializeToString()))
-
-    async def _publish(self, subject: str, data: bytes) -> None:
-        # Without the bus the asker learns the outcome as unknown, which it is.
-        with contextlib.suppress(BusUnavailable):
-            await self._bus.publish(subject, data)
+            # Without the bus the asker learns the outcome as unknown, which it is.
+            self._bus.post(subject, reply.SerializeToString())
 
 
 def _failed(failure: Failure) -> HolderReply:

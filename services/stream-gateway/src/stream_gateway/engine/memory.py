@@ -24,13 +24,14 @@ class MemoryBus:
     async def publish(self, subject: str, data: bytes, reply: str = "") -> None:
         """See `Bus`."""
         self._require_connection()
-        handlers = self._matching(subject)
-        loop = asyncio.get_running_loop()
-        for handler in handlers:
-            loop.call_soon(handler, BusMessage(subject, data, reply))
-        if reply and not handlers:
-            for handler in self._matching(reply):
-                loop.call_soon(handler, BusMessage(reply, b"", no_responders=True))
+        heard = self._give(BusMessage(subject, data, reply))
+        if reply and not heard:
+            self._give(BusMessage(reply, b"", no_responders=True))
+
+    def post(self, subject: str, data: bytes) -> None:
+        """See `Bus`."""
+        if self.connected:
+            self._give(BusMessage(subject, data))
 
     async def subscribe(self, subject: str, handler: Callable[[BusMessage], None]) -> Subscription:
         """See `Bus`."""
@@ -46,6 +47,12 @@ class MemoryBus:
     def new_inbox(self) -> str:
         """See `Bus`."""
         return f"_INBOX.{next(self._inboxes)}"
+
+    def _give(self, message: BusMessage) -> bool:
+        handlers = self._matching(message.subject)
+        for handler in handlers:
+            asyncio.get_running_loop().call_soon(handler, message)
+        return bool(handlers)
 
     def _matching(self, subject: str) -> list[Callable[[BusMessage], None]]:
         wildcard = subject.rpartition(".")[0] + ".*"

@@ -17,7 +17,6 @@ from crypto_streaming.errors import ErrorCode, known_code
 from service_kit.clock import Clock
 from stream_gateway._proto.bus_pb2 import Cancel, Deliver, Evict, HolderReply, HolderRequest, Probe
 
-from .background import Background
 from .contract import Command, Failure
 from .seams import Bus, BusMessage, BusUnavailable, Subscription
 
@@ -85,7 +84,6 @@ class PeerClient:
         self._handlers: dict[str, Callable[[BusMessage | HolderReply], None]] = {}
         self._subscription: Subscription | None = None
         self._calls: set[_Call] = set()
-        self._background = Background()
 
     async def start(self) -> None:
         """Listen for answers."""
@@ -181,12 +179,7 @@ class PeerClient:
 
     def _cancel(self, call: _Call) -> None:
         request = HolderRequest(cancel=Cancel(command_id=call.command_id, reply=call.inbox))
-
-        async def tell() -> None:
-            with contextlib.suppress(BusUnavailable):
-                await self._bus.publish(call.subject, request.SerializeToString())
-
-        self._background.spawn(tell())
+        self._bus.post(call.subject, request.SerializeToString())
 
     def _answered(self, call: _Call, reply: BusMessage | HolderReply) -> None:
         if isinstance(reply, BusMessage):

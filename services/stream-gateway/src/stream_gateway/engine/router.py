@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TypeVar
 
+from prometheus_client import Counter
+
 from crypto_streaming.errors import ErrorCode
 from stream_gateway import metrics
 
@@ -34,6 +36,8 @@ class CommandRouter:
         self._contract = contract
         self._table = table
         self._peers = peers
+        # Children of the metric, found once: `labels` costs as much as the rest of the counting.
+        self._counters: dict[tuple[str, str, str], Counter] = {}
 
     async def send(self, command: Command) -> Failure | None:
         """Queue a command on the client's live stream; None when it is queued."""
@@ -99,5 +103,8 @@ class CommandRouter:
             word = "ok"
         else:
             word = "refused"
-        metrics.COMMANDS.labels(rpc, path, word).inc()
+        counter = self._counters.get((rpc, path, word))
+        if counter is None:
+            counter = self._counters[rpc, path, word] = metrics.COMMANDS.labels(rpc, path, word)
+        counter.inc()
         return outcome

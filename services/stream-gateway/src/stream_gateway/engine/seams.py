@@ -63,6 +63,10 @@ class Bus(Protocol):
         """
         ...
 
+    def post(self, subject: str, data: bytes) -> None:
+        """Hand over a message whose loss its addressee copes with: an answer, a hint. Dropped when not connected."""
+        ...
+
     async def subscribe(self, subject: str, handler: Callable[[BusMessage], None]) -> Subscription:
         """Listen on a subject (or, with a last token `*`, on all below). Renewed by itself after an outage.
 
