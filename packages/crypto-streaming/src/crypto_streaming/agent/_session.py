@@ -196,6 +196,7 @@ class Session:
     def _ready(self) -> None:
         self._ready_at = self._clock.monotonic()
         self._outbox.wake.set()
+        self._attention.set()
 
     # The reader
 

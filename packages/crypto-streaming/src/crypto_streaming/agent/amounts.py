@@ -35,4 +35,5 @@ def amount_text(value: Amount) -> str:
     # Before writing it out: "1e999999999" is short.
     if number.adjusted() >= MAX_DIGITS or (isinstance(exponent, int) and -exponent > MAX_DIGITS):
         raise ValueError(f"more than {MAX_DIGITS} digits before or after the point: {value!r}")
-    return format(abs(number), "f")
+    # Not abs(): that is arithmetic, which rounds to the context.
+    return format(number.copy_abs(), "f")

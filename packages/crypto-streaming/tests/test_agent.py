@@ -1,0 +1,443 @@
+"""The client authors' half against a gateway that does as the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from support.scripted_gateway import ManualClock, ScriptedGateway, inner_ids
+from support.waiting import eventually_async
+
+from crypto_streaming import pb
+from crypto_streaming.agent import AgentSettings, ClientRejectedError, CryptoClient, DiskBuffer, MemoryBuffer
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[ScriptedGateway]:
+    made = ScriptedGateway()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@asynccontextmanager
+async def running(gateway: ScriptedGateway, **options: Any) -> AsyncGenerator[CryptoClient]:
+    options = {"announce_status": False, "random": lambda: 0.0} | options
+    client = CryptoClient("c-1", address=gateway.address, **options)
+    task = asyncio.create_task(client.run())
+    try:
+        yield client
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_registers_first_with_what_it_understands(gateway: ScriptedGateway) -> None:
+    options: dict[str, Any] = {
+        "client_name": "Name",
+        "client_type": "evm",
+        "version": "1.2",
+        "api_url": "http://c",
+        "labels": {"a": "b"},
+        "metadata": lambda: [("authorization", "t")],
+    }
+    async with running(gateway, **options):
+        stream = await gateway.stream()
+        message = await stream.welcome()
+        assert message.client_id == "c-1"
+        assert message.register == pb.ClientRegistration(
+            client_name="Name",
+            client_type="evm",
+            version="1.2",
+            api_url="http://c",
+            labels={"a": "b"},
+            capabilities=[pb.CLIENT_CAPABILITY_RECEIPTS, pb.CLIENT_CAPABILITY_RECONNECT],
+        )
+        assert stream.metadata["authorization"] == "t"
+
+
+async def test_reports_wait_for_welcome_and_leave_the_buffer_with_their_receipt(gateway: ScriptedGateway) -> None:
+    async with running(gateway) as client:
+        message_id = await client.report_wallet("w", "ETH", available="1.5", locked=2)
+        stream = await gateway.stream()
+        registration = await stream.next("register")
+        assert stream.unread == 0
+        assert not client.connected
+        await stream.send(pb.DjangoCommand(welcome=pb.Welcome(window_messages=10, window_bytes=1000)))
+        report = await stream.next("wallet_update")
+        assert client.connected
+        assert report.message_id == message_id != registration.message_id
+        assert report.wallet_update == pb.WalletUpdate(
+            wallet_id="w", symbol="ETH", balance_available="1.5", balance_locked="2"
+        )
+        with pytest.raises(TimeoutError, match="1 reports"):
+            await client.flush(0.01)
+        await stream.receipt("unknown", report, report)
+        await client.flush(5)
+        stats = client.stats
+        assert (stats.messages_sent, stats.messages_receipted, stats.messages_buffered) == (1, 1, 0)
+
+
+async def test_the_window_is_obeyed_by_messages(gateway: ScriptedGateway) -> None:
+    async with running(gateway) as client:
+        stream = await gateway.welcomed(messages=3)
+        ids = [await client.report_log(str(n)) for n in range(5)]
+        first = await stream.next("batch")
+        assert inner_ids([first]) == ids[:3]
+        # An answer does not count, and shows that nothing else was on its way.
+        await stream.send(pb.DjangoCommand(command_id="p", ping=pb.PingCommand()))
+        await stream.next("command_ack")
+        await stream.receipt(first)
+        assert inner_ids([await stream.next("batch")]) == ids[3:]
+
+
+async def test_the_window_is_obeyed_by_bytes(gateway: ScriptedGateway) -> None:
+    async with running(gateway) as client:
+        stream = await gateway.welcomed(size=10_000)
+        ids = [await client.report_log("x" * 3000) for _ in range(5)]
+        first = await stream.next("batch")
+        assert inner_ids([first]) == ids[:3]
+        assert len(stream.raw[-1]) <= 10_000
+        await stream.send(pb.DjangoCommand(command_id="p", ping=pb.PingCommand()))
+        await stream.next("command_ack")
+        await stream.receipt(first)
+        assert inner_ids([await stream.next("batch")]) == ids[3:]
+
+
+async def test_what_waits_is_sent_in_one_message_byte_for_byte(gateway: ScriptedGateway) -> None:
+    buffer = MemoryBuffer()
+    async with running(gateway, buffer=buffer) as client:
+        ids = [await client.report_transaction(f"t{n}", amount=n, details={"n": n}) for n in range(300)]
+        kept = [entry.payload for entry in await buffer.read(0, 1000, 1 << 20)]
+        stream = await gateway.welcomed(max_message=16_000)
+        batches: list[pb.ClientMessage] = []
+        while len(inner_ids(batches)) < 300:
+            batch = await stream.next("batch")
+            batches.append(batch)
+            await stream.receipt(batch)
+        assert inner_ids(batches) == ids
+        assert [report.SerializeToString() for batch in batches for report in batch.batch.messages] == kept
+        assert {batch.client_id for batch in batches} == {"c-1"}
+        assert all(batch.HasField("timestamp") for batch in batches)
+        sizes = [len(raw) for raw in stream.raw[1:]]
+        assert max(sizes) <= 16_000
+        assert len(sizes) < 10
+        assert [pb.ClientMessage.FromString(raw).SerializeToString() for raw in stream.raw] == stream.raw
+        await client.flush(5)
+
+
+async def test_a_report_over_the_window_is_an_error_not_a_silence(gateway: ScriptedGateway) -> None:
+    client = CryptoClient("c-1", address=gateway.address, announce_status=False)
+    run = asyncio.create_task(client.run())
+    await client.report_log("x" * 5000)
+    await gateway.welcomed(size=4000)
+    with pytest.raises(ClientRejectedError, match="does not fit"):
+        await asyncio.wait_for(run, 5)
+
+
+async def test_what_has_no_receipt_is_sent_again_with_the_same_bytes(gateway: ScriptedGateway) -> None:
+    async with running(gateway) as client:
+        stream = await gateway.welcomed()
+        first = await client.report_error("a", exception=ValueError("x"))
+        sent = await stream.next("error")
+        assert "ValueError: x" in sent.error.traceback
+        second = await client.report_log("b")
+        await stream.next("log")
+        await stream.receipt(second)
+        await eventually_async(lambda: client.stats.messages_receipted == 1)
+        raw = stream.raw[1]
+        stream.end(grpc.StatusCode.UNAVAILABLE, "gone")
+        again = await gateway.welcomed()
+        assert (await again.next("error")).message_id == first
+        assert again.raw[1] == raw
+        assert client.stats.reconnects == 1
+        await again.receipt(first)
+        await client.flush(5)
+
+
+async def test_what_has_no_receipt_survives_a_restart(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    path = tmp_path / "c-1.db"
+    async with running(gateway, buffer=DiskBuffer(path)) as client:
+        stream = await gateway.welcomed()
+        ids = [await client.report_log("a")]
+        await stream.receipt(await stream.next("log"))
+        ids += [await client.report_log(text) for text in "bc"]
+        await stream.next("log")
+        await eventually_async(lambda: client.stats.messages_receipted == 1)
+    async with running(gateway, buffer=DiskBuffer(path)) as client:
+        stream = await gateway.welcomed()
+        batch = await stream.next("batch")
+        assert inner_ids([batch]) == ids[1:]
+        await stream.receipt(batch)
+        await client.flush(5)
+    again = DiskBuffer(path)
+    await again.open("c-1")
+    assert len(again) == 0
+    await again.close()
+
+
+async def test_a_server_without_welcome_gets_reports_one_by_one(gateway: ScriptedGateway) -> None:
+    clock = ManualClock()
+    async with running(gateway, clock=clock) as client:
+        ids = [await client.report_log(str(n)) for n in range(3)]
+        stream = await gateway.stream()
+        await stream.next("register")
+        # Commands are obeyed meanwhile.
+        await stream.send(pb.DjangoCommand(command_id="1", ping=pb.PingCommand()))
+        await stream.next("command_ack")
+        clock.advance(10)
+        assert [(await stream.next("log")).message_id for _ in range(3)] == ids
+        # Sent is done.
+        await client.flush(5)
+        assert client.stats.messages_receipted == 0
+        stream.end()
+        stream = await gateway.stream()
+        await stream.next("register")
+        clock.advance(10)
+        last = await client.report_log("last")
+        assert (await stream.next("log")).message_id == last
+
+
+async def test_a_late_welcome_brings_receipts(gateway: ScriptedGateway) -> None:
+    clock = ManualClock()
+    async with running(gateway, clock=clock) as client:
+        stream = await gateway.stream()
+        await eventually_async(clock.waiting_for)
+        clock.advance(10)
+        await eventually_async(lambda: client.connected)
+        await stream.welcome()
+        await eventually_async(lambda: client._session is not None and client._session.welcome is not None)
+        await client.report_log("x")
+        report = await stream.next("log")
+        assert client.stats.messages_buffered == 1
+        await stream.receipt(report)
+        await client.flush(5)
+
+
+async def test_a_server_that_once_sent_welcome_is_not_taken_for_an_old_one(gateway: ScriptedGateway) -> None:
+    clock = ManualClock()
+    async with running(gateway, clock=clock) as client:
+        stream = await gateway.welcomed()
+        stream.end(grpc.StatusCode.UNAVAILABLE)
+        silent = await gateway.stream()
+        await silent.next("register")
+        await client.report_log("x")
+        await eventually_async(clock.waiting_for)
+        clock.advance(10)
+        await asyncio.wait_for(silent.gone.wait(), 5)
+        assert silent.unread == 0
+        again = await gateway.welcomed()
+        await again.next("log")
+
+
+async def test_heartbeats_at_the_interval_of_welcome(gateway: ScriptedGateway) -> None:
+    clock = ManualClock()
+    async with running(gateway, clock=clock) as client:
+        stream = await gateway.welcomed(heartbeat=20)
+        await eventually_async(lambda: clock.waiting_for() == [20])
+        clock.advance(15)
+        await client.report_log("any message counts")
+        await stream.next("log")
+        await eventually_async(lambda: 20 in clock.waiting_for())
+        clock.advance(19)
+        assert stream.unread == 0
+        clock.advance(1)
+        heartbeat = await stream.next("heartbeat")
+        assert heartbeat.client_id == "c-1"
+        assert heartbeat.message_id
+
+
+@pytest.mark.parametrize(
+    "status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL]
+)
+async def test_delays_double_and_are_random(gateway: ScriptedGateway, status: grpc.StatusCode) -> None:
+    clock = ManualClock()
+    settings = AgentSettings(backoff_base=1, backoff_max=5)
+    async with running(gateway, clock=clock, random=lambda: 0.5, settings=settings) as client:
+        for expected in (0.5, 1, 2, 2.5, 2.5):
+            stream = await gateway.welcomed()
+            await eventually_async(lambda: client.connected)
+            stream.end(status)
+            await eventually_async(lambda expected=expected: clock.waiting_for() == [expected])
+            clock.advance(expected)
+        stream = await gateway.welcomed()
+        await eventually_async(lambda: client.connected)
+        clock.advance(10)
+        stream.end(status)
+        await eventually_async(lambda: clock.waiting_for() == [0.5])
+        assert client.stats.reconnects == 5
+
+
+async def test_nobody_listening_is_tried_again(gateway: ScriptedGateway) -> None:
+    port = int(gateway.address.rpartition(":")[2])
+    await gateway.stop()
+    settings = AgentSettings(backoff_base=0.05, backoff_max=0.05)
+    async with running(gateway, settings=settings, random=lambda: 1.0) as client:
+        await client.report_log("x")
+        await eventually_async(lambda: client.stats.reconnects >= 2)
+        await gateway.start(port)
+        stream = await gateway.welcomed()
+        await stream.next("log")
+
+
+async def test_superseded_waits_half_a_minute_at_least(gateway: ScriptedGateway) -> None:
+    clock = ManualClock()
+    async with running(gateway, clock=clock, random=lambda: 0.25) as client:
+        stream = await gateway.welcomed()
+        await eventually_async(lambda: client.connected)
+        stream.end(grpc.StatusCode.ABORTED, "superseded")
+        await eventually_async(lambda: clock.waiting_for() == [37.5])
+        clock.advance(37)
+        assert len(gateway.streams) == 1
+        clock.advance(0.5)
+        await gateway.welcomed()
+
+
+@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize(
+    "status",
+    [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED],
+)
+async def test_permanent_errors_end_run(gateway: ScriptedGateway, status: grpc.StatusCode, attempt: int) -> None:
+    client = CryptoClient("c-1", address=gateway.address)
+    run = asyncio.create_task(client.run())
+    stream = await gateway.stream()
+    if attempt:
+        await stream.welcome()
+    if attempt == 2:
+        # The writer is at work when the stream ends: the server's word must not be masked by its failure.
+        for _ in range(200):
+            await client.report_log("x" * 10_000)
+    stream.end(status, "no")
+    with pytest.raises(ClientRejectedError, match="no") as caught:
+        await asyncio.wait_for(run, 10)
+    assert caught.value.status is status
+    with pytest.raises(RuntimeError, match="closed"):
+        await client.report_log("late")
+
+
+async def test_reconnect_is_obeyed_after_its_delay_and_after_the_receipts(gateway: ScriptedGateway) -> None:
+    clock = ManualClock()
+    async with running(gateway, clock=clock) as client:
+        stream = await gateway.welcomed()
+        await client.report_log("under way")
+        report = await stream.next("log")
+        clock.advance(5)
+        notice = pb.Reconnect(reason="draining")
+        notice.delay.FromMilliseconds(2500)
+        await stream.send(pb.DjangoCommand(reconnect=notice))
+        await eventually_async(lambda: 2.5 in clock.waiting_for())
+        await client.report_log("before it leaves")
+        second = await stream.next("log")
+        clock.advance(2.5)
+        await eventually_async(lambda: 5.0 in clock.waiting_for())
+        third = await client.report_log("held back")
+        await stream.receipt(report, second)
+        await asyncio.wait_for(stream.half_closed.wait(), 5)
+        assert stream.unread == 0
+        stream.end()
+        again = await gateway.welcomed()
+        assert (await again.next("log")).message_id == third
+        assert all(wait <= 30 for wait in clock.waits)
+
+
+async def test_reconnect_does_not_wait_for_ever(gateway: ScriptedGateway) -> None:
+    clock = ManualClock()
+    async with running(gateway, clock=clock) as client:
+        stream = await gateway.welcomed()
+        message_id = await client.report_log("never receipted")
+        await stream.next("log")
+        clock.advance(5)
+        await stream.send(pb.DjangoCommand(reconnect=pb.Reconnect()))
+        await eventually_async(lambda: 5.0 in clock.waiting_for())
+        clock.advance(5)
+        await asyncio.wait_for(stream.half_closed.wait(), 5)
+        await eventually_async(lambda: 1.0 in clock.waiting_for())
+        clock.advance(1)
+        again = await gateway.welcomed()
+        assert (await again.next("log")).message_id == message_id
+
+
+async def test_stop_waits_for_receipts_and_says_goodbye(gateway: ScriptedGateway) -> None:
+    client = CryptoClient("c-1", address=gateway.address)
+    run = asyncio.create_task(client.run())
+    stream = await gateway.welcomed()
+    started = await stream.next("status")
+    assert started.status.status == pb.CLIENT_STATUS_ACTIVE
+    stopping = asyncio.create_task(client.stop(5))
+    stopped = await stream.next("status")
+    assert stopped.status.status == pb.CLIENT_STATUS_STOPPED
+    await stream.receipt(started, stopped)
+    await stream.next("goodbye")
+    await asyncio.wait_for(stopping, 5)
+    await asyncio.wait_for(run, 5)
+    with pytest.raises(RuntimeError, match="once"):
+        await client.run()
+
+
+async def test_stop_does_not_wait_for_ever(gateway: ScriptedGateway, caplog: pytest.LogCaptureFixture) -> None:
+    client = CryptoClient("c-1", address=gateway.address, announce_status=False)
+    run = asyncio.create_task(client.run())
+    stream = await gateway.welcomed()
+    await client.report_log("never receipted")
+    await stream.next("log")
+    await asyncio.wait_for(client.stop(0.05), 5)
+    await stream.next("goodbye")
+    await run
+    assert "1 reports without a receipt are lost" in caplog.text
+
+
+async def test_stop_while_not_connected(gateway: ScriptedGateway) -> None:
+    clock = ManualClock()
+    client = CryptoClient("c-1", address=gateway.address, clock=clock, random=lambda: 1.0)
+    run = asyncio.create_task(client.run())
+    stream = await gateway.welcomed()
+    stream.end(grpc.StatusCode.UNAVAILABLE)
+    await eventually_async(lambda: clock.waiting_for() == [0.5])
+    await asyncio.wait_for(client.stop(), 5)
+    await run
+
+
+async def test_stop_before_run() -> None:
+    client = CryptoClient("c-1", address="127.0.0.1:1")
+    await client.stop()
+    with pytest.raises(RuntimeError, match="once"):
+        await client.run()
+
+
+async def test_cancelling_run_leaves_nothing_behind(gateway: ScriptedGateway) -> None:
+    def ours() -> list[str]:
+        coroutines = [repr(task.get_coro()) for task in asyncio.all_tasks()]
+        return [words for words in coroutines if "Session." in words or "Dispatcher." in words]
+
+    async with running(gateway):
+        stream = await gateway.welcomed()
+        assert len(ours()) == 2
+    await asyncio.wait_for(stream.gone.wait(), 5)
+    assert not ours()
+
+
+async def test_reports_wait_while_the_buffer_is_full(gateway: ScriptedGateway) -> None:
+    async with running(gateway, buffer=MemoryBuffer(max_messages=2)) as client:
+        stream = await gateway.welcomed()
+        for _ in range(2):
+            await client.report_log("x")
+        batch = await stream.next()
+        third = asyncio.create_task(client.report_log("third"))
+        await asyncio.sleep(0)
+        assert not third.done()
+        await stream.receipt(batch)
+        message_id = await third
+        assert inner_ids([await stream.next()])[-1] == message_id
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(ValueError, match="client_id"):
+        CryptoClient("", address="a:1")
+    with pytest.raises(ValueError, match="CRYPTO_STREAMING_ADDRESS"):
+        CryptoClient("c-1")
