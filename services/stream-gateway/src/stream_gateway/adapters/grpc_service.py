@@ -27,6 +27,8 @@ MARGIN_SECONDS = 0.25
 class _GrpcStream:
     """One ConnectClient call as the engine's transport."""
 
+    __slots__ = ("_context",)
+
     def __init__(self, context: Any) -> None:
         self._context = context
 

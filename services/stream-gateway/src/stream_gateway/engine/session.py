@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -140,8 +139,9 @@ class Session:
         self.stop_writing: Callable[[], None] | None = None
         self._clock = clock
         self._outbox_limit = outbox_messages
-        self._outbox: deque[PendingCommand] = deque()
-        self._notices: deque[bytes] = deque()
+        # Ordered, quick to withdraw from, and an eighth of an empty deque: there is one for each idle stream.
+        self._outbox: dict[PendingCommand, None] = {}
+        self._notices: list[bytes] = []
         self._receipts: list[str] = []
         self._waiting: dict[str, PendingCommand] = {}
         self._wakeup: asyncio.Future[None] | None = None
@@ -162,7 +162,7 @@ class Session:
             return Failure(
                 ErrorCode.CLIENT_OVERLOADED, f"{len(self._outbox)} commands wait to be written to the client already"
             )
-        self._outbox.append(pending)
+        self._outbox[pending] = None
         if pending.on_done is not None:
             self._waiting[command.command_id] = pending
             metrics.ACK_WAITS.inc()
@@ -173,8 +173,7 @@ class Session:
         """Forget a command: its ack will be counted as unknown, and if it was not written yet, it never will be."""
         pending.done = True
         self._stop_waiting(pending)
-        if not pending.sent and pending in self._outbox:
-            self._outbox.remove(pending)
+        self._outbox.pop(pending, None)
 
     def withdraw_call(self, command_id: str, caller: str) -> None:
         """Forget a waiting command of one caller."""
@@ -212,9 +211,8 @@ class Session:
             return
         self.end = end
         self._fail_waiting(f"the stream ended: {end.details}")
-        unsent = sum(1 for pending in self._outbox if not pending.done)
-        if unsent:
-            metrics.UNSENT_COMMANDS.labels("ended").inc(unsent)
+        if self._outbox:
+            metrics.UNSENT_COMMANDS.labels("ended").inc(len(self._outbox))
         self._outbox.clear()
         self._receipts.clear()
         self.wake()
@@ -248,14 +246,13 @@ class Session:
 
     def next_notice(self) -> bytes | None:
         """Take the next notice to write."""
-        return self._notices.popleft() if self._notices else None
+        return self._notices.pop(0) if self._notices else None
 
     def next_command(self) -> bytes | None:
         """Take the next command to write; what expired in the queue fails instead."""
         while self._outbox:
-            pending = self._outbox.popleft()
-            if pending.done:
-                continue
+            pending = next(iter(self._outbox))
+            del self._outbox[pending]
             if self._expired(pending.command):
                 metrics.UNSENT_COMMANDS.labels("expired").inc()
                 self._stop_waiting(pending)

@@ -24,8 +24,10 @@ from .session import EndStatus, Session, SessionEnd
 log = logging.getLogger(__name__)
 
 SUPERSEDED = SessionEnd(EndStatus.ABORTED, "superseded", "superseded by a newer stream of this client")
-# Sessions that are rechecked at once after an outage.
+NOT_OPENED = SessionEnd(EndStatus.UNAVAILABLE, "bus", "the session could not be opened")
+# Sessions that are rechecked at once after an outage, and how soon again those that could not be.
 RECHECKS_AT_ONCE = 64
+RECHECK_SECONDS = 1.0
 
 
 class SessionTable:
@@ -107,10 +109,14 @@ class SessionTable:
             clock=self._clock,
             outbox_messages=self._outbox_messages,
         )
-        if not self._replace_local(session):
+        old = self._sessions.get(client_id)
+        if old is not None and old.epoch > epoch:
             session.finish(SUPERSEDED)
             return session
+        self._sessions[client_id] = session
         try:
+            if old is not None:
+                await self._replace(old)
             old_holder = await self._peers.evict(token, epoch)
             if old_holder is not None:
                 metrics.TAKEOVERS.labels(old_holder).inc()
@@ -118,24 +124,21 @@ class SessionTable:
                 self._client_subject(token), lambda message: self.on_request(session, message)
             )
             await self._bus.round_trip(self._peers.answer_seconds)
-            # From here on a newer claim finds us by asking; an earlier one shows in the directory.
-            session.ready = await self.verify(session)
+            # From here on a newer claim finds us by asking; an earlier one shows in the directory. What was seen there
+            # before (by a recheck after an outage) does not count.
+            session.ready = await self._look(session)
         except BaseException:
+            session.finish(NOT_OPENED)
             self.close(session)
             raise
         return session
 
-    def _replace_local(self, session: Session) -> bool:
-        """Put the session into the table; False when a newer one is there already."""
-        old = self._sessions.get(session.client_id)
-        if old is not None:
-            if old.epoch > session.epoch:
-                return False
-            if old.end is None:
-                metrics.TAKEOVERS.labels("local").inc()
-            old.finish(SUPERSEDED)
-        self._sessions[session.client_id] = session
-        return True
+    async def _replace(self, old: Session) -> None:
+        if old.end is None:
+            metrics.TAKEOVERS.labels("local").inc()
+        old.finish(SUPERSEDED)
+        if (subscription := self._take_out(old)) is not None:
+            await subscription.unsubscribe()
 
     def close(self, session: Session) -> None:
         """Take an ended session out and stop listening for it."""
@@ -169,25 +172,36 @@ class SessionTable:
             return True
         if not await self._lease.ensure():
             raise BusUnavailable("the bus does not answer")
+        return self.trusted(session) or await self._look(session)
+
+    async def _look(self, session: Session) -> bool:
+        """Ask the directory whether the session is the newest of its client; ends it when it is not."""
         generation = self._lease.generation
-        if session.generation != generation:
-            if await self._directory.current_epoch(session.token) != session.epoch:
+        if await self._directory.current_epoch(session.token) != session.epoch:
+            if session.end is None:
                 metrics.STALE_SESSIONS.inc()
-                session.finish(SUPERSEDED)
-                return False
-            session.generation = generation
+            session.finish(SUPERSEDED)
+            return False
+        session.generation = generation
         return session.end is None
 
     async def verify_all(self) -> None:
-        """Check every session that the current generation of the lease has not seen yet."""
+        """Check every session that the current generation of the lease has not seen yet, until the lease lapses."""
+        generation = self._lease.generation
         slots = asyncio.Semaphore(RECHECKS_AT_ONCE)
 
-        async def check(session: Session) -> None:
+        async def checked(session: Session) -> bool:
             async with slots:
                 try:
                     await self.verify(session)
                 except BusUnavailable:
-                    # The next renewal of the lease asks again; until then the session is not used.
-                    log.warning("session not verified: bus unavailable")
+                    return False
+                return True
 
-        await asyncio.gather(*(check(session) for session in self.all()))
+        while self._lease.generation == generation:
+            unseen = [each for each in self.all() if each.ready and each.end is None and each.generation != generation]
+            if all(await asyncio.gather(*(checked(session) for session in unseen))):
+                return
+            # The directory may need longer than the bus to come back. Until then these sessions are not used.
+            log.warning("sessions not verified: the directory does not answer")
+            await asyncio.sleep(RECHECK_SECONDS)

@@ -104,6 +104,8 @@ class StreamHandler:
 class _Stream:
     """One stream."""
 
+    __slots__ = ("_handler", "_opening", "_session", "_transport", "_writing")
+
     def __init__(self, handler: StreamHandler, transport: StreamTransport) -> None:
         self._handler = handler
         self._transport = transport
