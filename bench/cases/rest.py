@@ -9,6 +9,7 @@ import asyncio
 
 from support.stack import Stack
 
+from bench.cpu import with_descendants
 from bench.load.jobs import Calls, Fleet, Job, Outcome, RestPings
 from bench.plan import Plan
 from bench.processes import Generator
@@ -55,7 +56,7 @@ async def measure(plan: Plan) -> list[Figure]:
                             clients=CLIENTS,
                             calls=plan.rest_calls,
                             warm_up=plan.rest_calls // 8,
-                            cpu_pids=[stack.api.pid],
+                            cpu_pids=with_descendants(stack.api.pid),
                         )
                     )
                 )

@@ -12,18 +12,17 @@ from support.processes import scratch_directory
 from support.services import WorkerProcess
 from support.waiting import eventually_async
 
-from bench.load.backlog import GATEWAY, frames
+from bench.load.backlog import ENTRIES_PER_FRAME, GATEWAY, frames
 from bench.load.jobs import Outcome
 from bench.load.meter import Meter
 from bench.plan import Plan
 from bench.processes import BenchError, Child
 from bench.report import Bound, Figure
+from ingest_worker.settings import WorkerSettings
 from service_kit.bus import INGEST_CONSUMER, Subjects, ensure_frames_stream, ensure_ingest_consumer
 from service_kit.settings import NatsSettings
 
 NAMESPACE = "bench"
-# Messages in one database transaction of the floor: as many as the worker puts into one when there is a backlog.
-BATCH = 2000
 POLL_SECONDS = 0.01
 DRAIN_SECONDS = 120.0
 
@@ -72,8 +71,14 @@ async def measure(plan: Plan) -> list[Figure]:
     return [rate, python_cpu, database_cpu]
 
 
+def _messages_per_batch() -> int:
+    """How many messages the worker puts into one database transaction when there is a backlog."""
+    frame = next(frames(ENTRIES_PER_FRAME, "sample"))
+    return WorkerSettings.model_fields["batch_bytes"].default // len(frame) * ENTRIES_PER_FRAME
+
+
 async def _floor(url: str, count: int, run: str) -> Outcome:
-    async with Child("bench.floors.rows", url, str(count), str(BATCH), run) as floor:
+    async with Child("bench.floors.rows", url, str(count), str(_messages_per_batch()), run) as floor:
         return Outcome.model_validate_json(await floor.line())
 
 
