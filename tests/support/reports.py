@@ -35,8 +35,7 @@ def timestamp(us: int | None) -> Timestamp | None:
 
 def message(message_id: str = "", *, sent_us: int | None = None, **payload: Any) -> pb.ClientMessage:
     """Make a client's message; the payload is a keyword: `log=pb.LogEntry(...)`."""
-    made = pb.ClientMessage(message_id=message_id, timestamp=timestamp(sent_us), **payload)
-    return made
+    return pb.ClientMessage(message_id=message_id, timestamp=timestamp(sent_us), **payload)
 
 
 def entry(

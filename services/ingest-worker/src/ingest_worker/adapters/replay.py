@@ -15,6 +15,7 @@ import psycopg
 from ingest_worker.domain.decode import Decoder
 from ingest_worker.domain.refused import RefusedError
 from ingest_worker.domain.rows import DeadLetter
+from service_kit.deadletters import DeadLetterReason
 
 from .database import Connection, Fault, fault_of
 from .tables import DEAD_LETTERS
@@ -133,7 +134,7 @@ class Replay:
             if fault_of(error) is not Fault.DATA:
                 raise
             return str(error).strip()[:_MAX_WORDS]
-        return _words(conflicts)
+        return f"{DeadLetterReason.MESSAGE_ID_CONFLICT}: another content stands" if conflicts else ""
 
 
 def _words(letters: Iterable[DeadLetter]) -> str:

@@ -32,11 +32,13 @@ class Resolved:
     Attributes:
         rows: what the latest values are to be merged of: the copies of this batch that stand, and where a row of latest
             values was reset, the rows of history that determine it.
-        letters: copies that lost.
+        letters: dead letters to be written.
+        lost: keys of which the batch holds a copy that says something else than the one that stands.
     """
 
-    rows: list[Row]
+    rows: list[Row] = field(default_factory=list[Row])
     letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
+    lost: list[Key] = field(default_factory=list[Key])
 
 
 def resolve(connection: Connection, table: Table, history: History) -> Resolved:
@@ -47,7 +49,7 @@ def resolve(connection: Connection, table: Table, history: History) -> Resolved:
     """
     stored = _lock_different(connection, table, history)
     standing = dict(history.rows)
-    resolved = Resolved([])
+    resolved = Resolved()
     contested = sorted(stored.keys() | history.others.keys())
     buried = _buried(connection, contested, stored, history)
     replaced: list[tuple[Row, Row]] = []
@@ -55,6 +57,8 @@ def resolve(connection: Connection, table: Table, history: History) -> Resolved:
         old = stored.get(key)
         copies = [history.rows[key], *history.others.get(key, ())]
         settlement = settle(copies if old is None else [old, *copies], buried.get(key, ()))
+        if any(copy[CONTENT_HASH] != settlement.kept[CONTENT_HASH] for copy in copies):
+            resolved.lost.append(key)
         resolved.letters += [conflict_letter(table.name, row) for row in settlement.bury]
         if settlement.dig_up:
             connection.execute("DELETE FROM dead_letters WHERE id = ANY(%s)", [settlement.dig_up])

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ingest_worker.domain.fold import fold_transactions, fold_wallets
-from ingest_worker.domain.rows import DeadLetter, History, Letters, Row, Rows
+from ingest_worker.domain.rows import DeadLetter, History, Key, Letters, Row, Rows
 
 from .database import Connection
 from .resolver import resolve
@@ -34,12 +34,12 @@ class Outcome:
 
     Attributes:
         written: rows by table: inserted ones for history tables, merged ones for the others.
-        conflicts: dead letters that were made because another content stands under their message_id.
+        conflicts: keys of messages that were not stored because another content stands under their message_id.
         letters: all dead letters that were written.
     """
 
     written: dict[str, int] = field(default_factory=dict[str, int])
-    conflicts: list[DeadLetter] = field(default_factory=list[DeadLetter])
+    conflicts: list[Key] = field(default_factory=list[Key])
     letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
 
 
@@ -88,7 +88,7 @@ class Writer:
         resolved = resolve(self.connection, table, history)
         for letter in resolved.letters:
             letters.add(letter)
-        outcome.conflicts += resolved.letters
+        outcome.conflicts += resolved.lost
         return resolved.rows
 
     def _load(self, table: Table, staged: Sequence[Sequence[object]], outcome: Outcome) -> int:
