@@ -28,7 +28,7 @@ from support.stack import Stack
 from support.waiting import DeadlinePassedError, eventually
 
 BLOCK_SECONDS = 0.5
-REHEARSED_BLOCKS = 70
+REHEARSED_BLOCKS = 40
 CLIENT_OPTIONS = {"poll-seconds": "0.2", "confirmations": "2"}
 
 
@@ -48,11 +48,11 @@ class Demo:
 
     def run(self) -> bool:
         """Do everything; true when all of it held."""
-        with self._exit:
-            try:
+        try:
+            with self._exit:
                 self._run()
-            except AssertionError as problem:
-                self.problems.append(str(problem))
+        except AssertionError as problem:
+            self.problems.append(str(problem))
         self.say("everything is stopped")
         for problem in self.problems:
             print(f"  FAILED  {problem}")
@@ -70,10 +70,8 @@ class Demo:
         spread = self._spread(stack, database, watched, clients)
         self.say("clients per gateway: " + ", ".join(f"{name} {count}" for name, count in sorted(spread.items())))
 
-        trickle: ManagedProcess | None = None
         if isinstance(chain, RealChain):
-            trickle = chain.trickle(interval=0.05, count=self._transfers)
-            self._exit.callback(trickle.stop)
+            self._exit.callback(chain.trickle(interval=0.04, count=self._transfers).stop)
         drill = Drill()
         rest = RestSurface(stack.edge_url)
         surfaces = self._surfaces(stack, rest)
@@ -88,8 +86,6 @@ class Demo:
         self.say("every client at once by REST")
         self.problems += drill.problems
 
-        if trickle is not None:
-            trickle.wait(60)
         if isinstance(chain, RealChain):
             self._reorganise(chain, database, watched)
         result = self._settle(chain, database, watched)
@@ -125,6 +121,9 @@ class Demo:
             clients[client_id] = wallet_client(stack, chain, client_id, watched[client_id], options=CLIENT_OPTIONS)
             clients[client_id].launch()
             self._exit.callback(clients[client_id].stop)
+        # Asked all at once when it comes to that, then waited for one after the other.
+        for client in clients.values():
+            self._exit.callback(client.request_stop)
         return watched, clients
 
     def _spread(
@@ -175,7 +174,8 @@ class Demo:
     def _reorganise(
         self, chain: RealChain, database: psycopg.Connection[Any], watched: Mapping[str, Sequence[str]]
     ) -> None:
-        """Let the newest blocks go away once their transfers are in the database."""
+        """Let the newest blocks go away once the trickle has ended and their transfers are in the database."""
+        eventually(chain.finished, timeout=60, interval=0.2, message="the trickle's last transfer")
         sender, recipient = chain.accounts[1:3]
         sent = [chain.node.send(sender, recipient, value=wei) for wei in (10**18 + 1, 10**18 + 2)]
         first = min(int(chain.node.receipt(each)["blockNumber"], 16) for each in sent)
@@ -191,6 +191,7 @@ class Demo:
         self, chain: RealChain | RehearsedChain, database: psycopg.Connection[Any], watched: Mapping[str, Sequence[str]]
     ) -> Audit:
         """Compare until nothing is under way any more."""
+        eventually(chain.finished, timeout=60, interval=0.2, message="the chain's last transfer")
 
         def agrees() -> Audit:
             result = audit(database, chain, watched)

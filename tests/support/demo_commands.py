@@ -39,6 +39,10 @@ class Surface(Protocol):
         """Send one command (pause, resume, ping, sync_wallets, request_status) and wait for the ack."""
         ...
 
+    def queue(self, client_id: str) -> bool | None:
+        """Send a ping without waiting for its ack: whether it is queued; None where there is no such call."""
+        ...
+
     def close(self) -> None:
         """Close the connections."""
         ...
@@ -71,6 +75,9 @@ class RestSurface:
         answer = self.http.post(f"/{client_id}/{command}/", json={}).raise_for_status().json()["command_result"]
         return Answer(answer["success"], answer["error"], answer["message"], answer["status"])
 
+    def queue(self, client_id: str) -> None:
+        """See `Surface`."""
+
     def bulk(self, action: str) -> dict[str, int]:
         """Command every connected client; returns total, successful and failed."""
         answer = self.http.post(f"/{action}/", json={}).raise_for_status().json()
@@ -94,6 +101,11 @@ class GrpcSurface:
         """See `Surface`."""
         request = pb.SendCommandRequest(client_id=client_id, command=COMMANDS[command]())
         return _answer(self._stub.ExecuteCommandSync(request, timeout=TIMEOUT))
+
+    def queue(self, client_id: str) -> bool:
+        """See `Surface`."""
+        request = pb.SendCommandRequest(client_id=client_id, command=COMMANDS["ping"]())
+        return self._stub.SendCommandToClient(request, timeout=TIMEOUT).success
 
     def close(self) -> None:
         """See `Surface`."""
@@ -124,6 +136,10 @@ class AsyncSdkSurface:
         }
         return _answer(await calls[command]())
 
+    def queue(self, client_id: str) -> bool:
+        """See `Surface`."""
+        return self._loop.run(StreamingCommandClient(client_id=client_id, address=self._address).ping_client(7))
+
     def close(self) -> None:
         """See `Surface`."""
         self._loop.run(aclose_channels())
@@ -150,6 +166,10 @@ class BlockingSdkSurface:
         }
         return _answer(calls[command]())
 
+    def queue(self, client_id: str) -> bool:
+        """See `Surface`."""
+        return BlockingStreamingCommandClient(client_id=client_id, address=self._address).ping_client(7)
+
     def close(self) -> None:
         """See `Surface`."""
 
@@ -173,6 +193,12 @@ class Drill:
             self._expect(surface, client_id, "request_status", status="active")
             for _ in range(PINGS):
                 self._expect(surface, client_id, "ping", status="active")
+            started = time.perf_counter()
+            queued = surface.queue(client_id)
+            if queued is not None:
+                self._keep(surface.name, "ping, queued", time.perf_counter() - started)
+            if queued is False:
+                self.problems.append(f"{surface.name}: a ping to {client_id} was not queued")
 
     def bulk(self, surface: RestSurface, clients: int) -> None:
         """Command all clients at once."""

@@ -34,6 +34,10 @@ class ExampleChain(Protocol):
     accounts: list[str]
     description: str
 
+    def finished(self) -> bool:
+        """Tell whether no further transfer comes by itself."""
+        ...
+
     def transfers(self) -> list[ChainTransfer]:
         """List every transfer of the chain, oldest first."""
         ...
@@ -51,6 +55,7 @@ class RealChain:
 
     def __init__(self, directory: Path, *, block_time: float) -> None:
         self._directory = directory
+        self._trickle: ManagedProcess | None = None
         self.process = AnvilNode(block_time=block_time, keep_state=True, directory=directory / "anvil")
         self.process.start()
         self.node = Node(self.process.url)
@@ -84,7 +89,12 @@ class RealChain:
             log_file=self._directory / "trickle.log",
         )
         process.start()
+        self._trickle = process
         return process
+
+    def finished(self) -> bool:
+        """See `ExampleChain`."""
+        return self._trickle is None or not self._trickle.is_running
 
     def transfers(self) -> list[ChainTransfer]:
         """See `ExampleChain`."""
@@ -106,6 +116,11 @@ class RehearsedChain:
         self.accounts = [simulated_address(number) for number in range(ACCOUNTS)]
         self.description = f"simulated (no npm here), a block every {block_time:g} s"
         self._rehearsal = Rehearsal(self.rpc, SystemClock())
+        self._blocks = blocks
+
+    def finished(self) -> bool:
+        """See `ExampleChain`."""
+        return self._rehearsal.grown().head.number == self._blocks
 
     def transfers(self) -> list[ChainTransfer]:
         """See `ExampleChain`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from support.chain_handles import Chain
 
@@ -138,3 +140,19 @@ async def test_another_chain_has_another_identity(chain: Chain) -> None:
     before = await chain.source.identity()
     chain.start_afresh()
     assert await chain.source.identity() != before
+
+
+async def test_cancelled_calls_leave_the_source_usable(chain: Chain) -> None:
+    chain.mine()
+    head = await chain.source.head()
+    coin, _ = await chain.source.assets()
+    for turns in range(30):
+        calls = [asyncio.create_task(chain.source.balance(each, coin, head)) for each in chain.accounts[:4]]
+        # A different moment of the call each time.
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    async with asyncio.timeout(5):
+        assert await chain.source.head() == head

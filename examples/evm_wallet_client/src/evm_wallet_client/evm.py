@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
 from hexbytes import HexBytes
-from web3 import AsyncHTTPProvider, AsyncWeb3, Web3
+from web3 import AsyncWeb3, Web3
 from web3.exceptions import BlockNotFound, Web3Exception, Web3RPCError
 from web3.types import BlockData, LogReceipt, TxReceipt
 
 from .amounts import ETHER_DECIMALS, MAX_DECIMALS
+from .rpc import RpcProvider
 from .source import Asset, Block, BlockGoneError, BlockRef, SourceUnavailableError, Transfer
 
 _Result = TypeVar("_Result")
@@ -22,6 +22,7 @@ _BALANCE_OF = Web3.keccak(text="balanceOf(address)")[:4]
 _DECIMALS = Web3.keccak(text="decimals()")[:4]
 _SYMBOL = Web3.keccak(text="symbol()")[:4]
 _WORD = 32
+_STUMBLES = (TypeError, AttributeError, LookupError)
 
 
 class EvmSource:
@@ -42,13 +43,7 @@ class EvmSource:
         self._url = url
         self._tokens = tuple(Web3.to_checksum_address(token) for token in tokens)
         self._coin = Asset(coin, ETHER_DECIMALS)
-        self._timeout = timeout
-        # No retries in here: who asks knows better when to try again.
-        self._provider = AsyncHTTPProvider(
-            url,
-            request_kwargs={"timeout": aiohttp.ClientTimeout(total=timeout)},
-            exception_retry_configuration=None,
-        )
+        self._provider = RpcProvider(url, timeout)
         # No middleware: it translates names and validates what is about to be signed, neither of which happens here.
         self._eth = AsyncWeb3(self._provider, middleware=[]).eth
         self._assets: tuple[Asset, ...] | None = None
@@ -152,26 +147,25 @@ class EvmSource:
         if len(decimals) != _WORD or int.from_bytes(decimals, "big") > MAX_DECIMALS:
             raise SourceUnavailableError(f"{token} answers decimals() with {decimals.hex()!r}: not a token here")
         name = _text(bytes(symbol))
-        if not name:
+        if not name or not name.isprintable():
             raise SourceUnavailableError(f"{token} answers symbol() with {symbol.hex()!r}: not a token here")
         return Asset(name, int.from_bytes(decimals, "big"), token.lower())
 
     async def _ask(self, call: Awaitable[_Result]) -> _Result:
         """Await one call and tell apart "no such block" and "not now".
 
-        The library lets the errors of its HTTP client, of sockets, of JSON and its own through; what they have in
-        common is that the same question may be answered later.
+        The library lets the errors of its HTTP client, of sockets, of JSON and its own through, and stumbles over
+        answers of another shape; what they have in common is that the same question may be answered later.
         """
         try:
-            async with asyncio.timeout(self._timeout):
-                return await call
+            return await call
         except BlockNotFound as error:
             raise BlockGoneError(str(error)) from None
         except Web3RPCError as error:
             if _names_missing_block(error):
                 raise BlockGoneError(str(error)) from None
             raise SourceUnavailableError(f"{self._url}: {error}") from error
-        except (Web3Exception, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        except (Web3Exception, aiohttp.ClientError, OSError, ValueError, *_STUMBLES) as error:
             raise SourceUnavailableError(f"{self._url}: {type(error).__name__}: {error}") from error
 
 
@@ -222,4 +216,4 @@ def _text(answer: bytes) -> str:
     if len(answer) >= 3 * _WORD:
         length = int.from_bytes(answer[_WORD : 2 * _WORD], "big")
         answer = answer[2 * _WORD : 2 * _WORD + min(length, 64)]
-    return answer.rstrip(b"\0").decode("utf-8", "replace")
+    return answer.strip(b"\0").decode("utf-8", "replace")
