@@ -6,6 +6,7 @@ writes them as if each `_proto` package were on sys.path by itself.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -53,6 +54,15 @@ def _make_imports_relative(module: Path) -> None:
     module.write_text(text)
 
 
+def generate_openapi() -> None:
+    """Write the schema of the REST API, with default settings."""
+    command = [sys.executable, "-W", "error", "-m", "command_api", "manage", "spectacular", "--validate"]
+    command += ["--fail-on-warn", "--file", str(ROOT / "docs" / "openapi.yaml")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("API_")}
+    subprocess.run(command, check=True, cwd=ROOT, env=environment)
+
+
 if __name__ == "__main__":
     generate_protos()
     generate_blocking_twin(ROOT)
+    generate_openapi()

@@ -14,7 +14,8 @@ API = load_settings(ApiSettings)
 """The process's settings, for the modules that need one of them."""
 
 
-def _database(url: str) -> dict[str, Any]:
+def database_settings(url: str) -> dict[str, Any]:
+    """Turn a libpq URL or connection string into an entry of `DATABASES`."""
     parameters = {name: value for name, value in conninfo.conninfo_to_dict(url).items() if value is not None}
     return {
         "ENGINE": "django.db.backends.postgresql",
@@ -83,7 +84,7 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {"default": _database(API.database_url.get_secret_value())}
+DATABASES = {"default": database_settings(API.database_url.get_secret_value())}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"

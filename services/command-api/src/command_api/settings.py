@@ -15,7 +15,7 @@ from service_kit.settings import ServiceSettings
 class ApiSettings(ServiceSettings):
     """Settings of command-api, from the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="API_")
+    model_config = SettingsConfigDict(env_prefix="API_", hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     """Address the REST port listens on."""

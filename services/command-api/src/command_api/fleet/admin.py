@@ -71,10 +71,12 @@ class ClientAdmin(ReadOnlyAdmin):
             try:
                 _, ack = command_client(client_id, COMMANDS[name], {}, API.default_timeout / _MAX_SELECTED)
             except APIException as error:
-                self.message_user(request, f"{client_id}: {error.detail}", messages.ERROR)
+                self.message_user(request, str(error.detail), messages.ERROR)
                 continue
             words = ack.message or ("done" if ack.success else ack.error)
-            self.message_user(request, f"{client_id}: {words}", messages.SUCCESS if ack.success else messages.WARNING)
+            self.message_user(
+                request, f"Client {client_id}: {words}", messages.SUCCESS if ack.success else messages.WARNING
+            )
 
 
 @admin.register(ClientError)
