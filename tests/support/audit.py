@@ -115,7 +115,7 @@ def _compare_balances(
     result.balances += len(wanted)
     for address, symbol in sorted(wanted.keys() | actual.keys()):
         have, chain_has = actual.get((address, symbol)), wanted.get((address, symbol))
-        if have != chain_has:
+        if have is None or have != chain_has:
             result.differences.append(f"{client_id}: {address} has {have} {symbol} where the chain has {chain_has}")
 
 
