@@ -141,11 +141,20 @@ class PeerClient:
         Raises:
             BusUnavailable: nobody could be asked.
         """
-        reply = await self._ask(self._client_subject(token), HolderRequest(evict=Evict(epoch=epoch)))
-        if reply is None:
-            log.warning("old holder did not answer", extra={"token": token})
-            return "unresponsive"
-        return None if isinstance(reply, BusMessage) else "remote"
+        request = HolderRequest(evict=Evict(epoch=epoch))
+        left: OldHolder | None = None
+        while True:
+            # The old holder's trust ends some time after the question was routed to it: silence counts from then, and
+            # not at all when the question may have been lost with our own connection.
+            reply = await self._ask(self._client_subject(token), request, confirmed=True)
+            if reply is None:
+                log.warning("old holder did not answer", extra={"token": token})
+                return "unresponsive"
+            if isinstance(reply, BusMessage) or not reply.HasField("gone"):
+                return left
+            # Who has left does not listen any more. After an outage there may be two, one of which does not know yet
+            # that it is not the newest: only when nobody is there, all have left.
+            left = "remote"
 
     async def run(self) -> None:
         """Look after the commands that wait, until cancelled: does their holder still live, and still hold them?"""
@@ -208,8 +217,16 @@ class PeerClient:
             case _:
                 pass
 
-    async def _ask(self, subject: str, request: HolderRequest) -> HolderReply | BusMessage | None:
-        """One question, one answer: a BusMessage means nobody is there, None that nobody answered in time."""
+    async def _ask(
+        self, subject: str, request: HolderRequest, *, confirmed: bool = False
+    ) -> HolderReply | BusMessage | None:
+        """One question, one answer: a BusMessage means nobody is there, None that nobody answered in time.
+
+        With `confirmed`, the time begins when the bus has surely taken the question.
+
+        Raises:
+            BusUnavailable: it was not asked, or (with `confirmed`) perhaps not.
+        """
         answer: asyncio.Future[HolderReply | BusMessage | None] = asyncio.get_running_loop().create_future()
 
         def finish(reply: HolderReply | BusMessage | None) -> None:
@@ -217,9 +234,13 @@ class PeerClient:
                 answer.set_result(reply)
 
         with self._expecting(finish) as inbox:
+            if confirmed:
+                await self._bus.publish(subject, request.SerializeToString(), inbox)
+                await self._bus.round_trip(self.answer_seconds)
             timer = asyncio.get_running_loop().call_later(self.answer_seconds, finish, None)
             try:
-                await self._bus.publish(subject, request.SerializeToString(), inbox)
+                if not confirmed:
+                    await self._bus.publish(subject, request.SerializeToString(), inbox)
                 return await answer
             finally:
                 timer.cancel()
