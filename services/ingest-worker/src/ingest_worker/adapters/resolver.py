@@ -1,16 +1,15 @@
 """The slow path of a write: some of the batch's message_ids are known already, or come twice with other content.
 
 Called when fewer history rows were inserted than staged. Most often they are the same rows, delivered again, and there
-is nothing to do. What really differs is settled by `domain.conflicts`, under locks: the history row first, and where a
-stored row is replaced, its row of latest values before history is read for making that anew. A worker that adds to the
-same history at the same time has either merged its latest values before, and is read, or waits for the lock and merges
-after.
+is nothing to do. What really differs is settled by `domain.conflicts`, under a lock of the history row: `resolve`. When
+a stored copy is replaced, the latest values are made anew from history, under a lock of their row that is taken before
+history is read: `remake`. A worker that adds to the same history at the same time has either merged its latest values
+before, and is read, or waits for the lock and merges after.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from ingest_worker.domain.conflicts import BuriedCopy, conflict_detail, conflict_letter, hash_in_detail, settle
 from ingest_worker.domain.rows import CONTENT_HASH, ORDER_KEY, DeadLetter, History, Key, Row, rank
@@ -30,13 +29,14 @@ class Resolved:
     """The outcome for one history table.
 
     Attributes:
-        rows: what the latest values are to be merged of: the copies of this batch that stand, and where a row of latest
-            values was reset, the rows of history that determine it.
+        rows: the copies of this batch that stand.
+        remake: keys of latest values to which a copy that was replaced may have contributed.
         letters: dead letters to be written.
         lost: keys of which the batch holds a copy that says something else than the one that stands.
     """
 
     rows: list[Row] = field(default_factory=list[Row])
+    remake: list[Row] = field(default_factory=list[Row])
     letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
     lost: list[Key] = field(default_factory=list[Key])
 
@@ -52,7 +52,6 @@ def resolve(connection: Connection, table: Table, history: History) -> Resolved:
     resolved = Resolved()
     contested = sorted(stored.keys() | history.others.keys())
     buried = _buried(connection, contested, stored, history)
-    replaced: list[tuple[Row, Row]] = []
     for key in contested:
         old = stored.get(key)
         copies = [history.rows[key], *history.others.get(key, ())]
@@ -66,11 +65,35 @@ def resolve(connection: Connection, table: Table, history: History) -> Resolved:
             del standing[key]
         elif old is not None:
             connection.execute(table.replace, [*key, *key])
-            replaced.append((old, settlement.kept))
+            kept = settlement.kept
+            if table.state_key and (old[ORDER_KEY], old[CONTENT_HASH]) != (kept[ORDER_KEY], kept[CONTENT_HASH]):
+                resolved.remake.append(table.key_of_state(old))
     resolved.rows += standing.values()
-    if table.state_key:
-        resolved.rows += _reset_states(connection, table, replaced)
     return resolved
+
+
+def remake(connection: Connection, table: Table, resolved: Resolved) -> list[Row]:
+    """Reset the latest values that must be made anew.
+
+    Returns:
+        The few rows of history that determine them, to be merged like those of the batch.
+
+    Raises:
+        psycopg.Error: as any statement.
+    """
+    if not resolved.remake:
+        return []
+    latest = LATEST[table.name]
+    # All rows that this transaction will touch, in the order in which everyone takes them.
+    touched = sorted({*resolved.remake, *map(table.key_of_state, resolved.rows)})
+    connection.execute(latest.lock, [list(column) for column in zip(*touched, strict=True)])
+    witnesses: list[Row] = []
+    for key in sorted(set(resolved.remake)):
+        # In READ COMMITTED this statement sees what those have committed for whom the lock waited.
+        found = connection.execute(latest.witnesses, key).fetchall()
+        connection.execute(latest.reset if found else latest.delete, key)
+        witnesses += found
+    return witnesses
 
 
 def _lock_different(connection: Connection, table: Table, history: History) -> dict[Key, Row]:
@@ -116,27 +139,3 @@ def _buried(
         letter = BuriedCopy(letter_id, hash_in_detail(detail), (received, epoch, position))
         found.setdefault((client_id, message_id), []).append(letter)
     return found
-
-
-def _reset_states(connection: Connection, table: Table, replaced: list[tuple[Row, Row]]) -> list[Row]:
-    """Reset the latest values to which a replaced row may have contributed; return the rows to make them anew of."""
-    keys = sorted(
-        {
-            _state_key(table, old)
-            for old, new in replaced
-            if old[ORDER_KEY] != new[ORDER_KEY] or old[CONTENT_HASH] != new[CONTENT_HASH]
-        }
-    )
-    latest = LATEST[table.name]
-    witnesses: list[Row] = []
-    for key in keys:
-        # In READ COMMITTED the next statement sees what those have committed for whom this one waited.
-        connection.execute(latest.lock, key)
-        found = connection.execute(latest.witnesses, key).fetchall()
-        connection.execute(latest.reset if found else latest.delete, key)
-        witnesses += found
-    return witnesses
-
-
-def _state_key(table: Table, row: Row) -> tuple[Any, ...]:
-    return tuple(row[at] for at in table.state_key)

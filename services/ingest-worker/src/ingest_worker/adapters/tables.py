@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ingest_worker.domain.fold import TRANSACTION_COLUMNS, WALLET_COLUMNS
-from ingest_worker.domain.rows import TAIL, DeadLetter
+from ingest_worker.domain.rows import TAIL, DeadLetter, Row
 
 # How a column goes through COPY: (type of the staging column, type that psycopg writes, cast on the way to the table).
 # A timestamptz is received as an int8 of microseconds since 2000, which is what rows hold.
@@ -62,6 +62,10 @@ class Table:
     columns: tuple[str, ...]
     conflict: str
     state_key: tuple[int, ...] = ()
+
+    def key_of_state(self, row: Row) -> Row:
+        """Return the key of the latest values that belong to a row of this history table."""
+        return tuple(row[at] for at in self.state_key)
 
     @property
     def create_stage(self) -> bytes:
@@ -254,10 +258,10 @@ TABLES = (*HISTORY, WALLETS, TRANSACTIONS, CLIENTS, DEAD_LETTERS)
 
 @dataclass(frozen=True)
 class Latest:
-    """SQL about the row of latest values that belongs to rows of history; each takes that row's key as parameters.
+    """SQL about the row of latest values that belongs to rows of history; the parameters are that row's key.
 
     Attributes:
-        lock: lock the row, waiting for whoever has it.
+        lock: lock rows in the order of their keys, waiting for whoever has them; the parameters are arrays.
         reset: make the row say nothing, so that merging into it is making it anew, under its old id.
         delete: remove the row.
         witnesses: find the few rows of history that determine it: the newest per field, and the first.
@@ -271,7 +275,8 @@ class Latest:
 
 def _latest_of(history: Table, table: Table, reset: str, given: tuple[str, ...]) -> Latest:
     columns = [history.columns[at] for at in history.state_key]
-    key = f"({', '.join(columns)}) = ({', '.join(['%s'] * len(columns))})"
+    names = ", ".join(columns)
+    key = f"({names}) = ({', '.join(['%s'] * len(columns))})"
     newest = " OR ".join(
         f"h.order_key = (SELECT order_key FROM history WHERE {condition} ORDER BY order_key DESC LIMIT 1)"  # noqa: S608
         for condition in given
@@ -282,7 +287,11 @@ def _latest_of(history: Table, table: Table, reset: str, given: tuple[str, ...])
         WHERE {newest} OR h.received_at = (SELECT min(received_at) FROM history)
     """  # noqa: S608
     return Latest(
-        lock=f"SELECT FROM {table.name} WHERE {key} FOR UPDATE".encode(),
+        lock=(
+            f"SELECT FROM {table.name} AS t"  # noqa: S608
+            f" WHERE ({names}) IN (SELECT * FROM unnest({', '.join(['%s::text[]'] * len(columns))}))"
+            f" ORDER BY {names} FOR UPDATE"
+        ).encode(),
         reset=f"UPDATE {table.name} SET {reset} WHERE {key}".encode(),  # noqa: S608
         delete=f"DELETE FROM {table.name} WHERE {key}".encode(),  # noqa: S608
         witnesses=witnesses.encode(),

@@ -7,14 +7,14 @@ of them wait for, and do not block, each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ingest_worker.domain.fold import fold_transactions, fold_wallets
-from ingest_worker.domain.rows import DeadLetter, History, Key, Letters, Row, Rows
+from ingest_worker.domain.rows import DeadLetter, History, Key, Letters, Rows
 
 from .database import Connection
-from .resolver import resolve
+from .resolver import Resolved, remake, resolve
 from .tables import (
     CLIENT_ERRORS,
     CLIENT_LOGS,
@@ -63,8 +63,10 @@ class Writer:
             events = self._store(TRANSACTION_EVENTS, rows.transaction_events, letters, outcome)
             self._store(CLIENT_ERRORS, rows.client_errors, letters, outcome)
             self._store(CLIENT_LOGS, rows.client_logs, letters, outcome)
-            self._load(WALLETS, [state[:-1] for state in fold_wallets(balances)], outcome)
-            self._load(TRANSACTIONS, [state[:-1] for state in fold_transactions(events)], outcome)
+            balances.rows += remake(self.connection, WALLET_BALANCES, balances)
+            self._load(WALLETS, [state[:-1] for state in fold_wallets(balances.rows)], outcome)
+            events.rows += remake(self.connection, TRANSACTION_EVENTS, events)
+            self._load(TRANSACTIONS, [state[:-1] for state in fold_transactions(events.rows)], outcome)
             self._load(
                 CLIENTS,
                 [
@@ -77,19 +79,19 @@ class Writer:
             self._load(DEAD_LETTERS, outcome.letters, outcome)
         return outcome
 
-    def _store(self, table: Table, history: History, letters: Letters, outcome: Outcome) -> Iterable[Row]:
-        """Insert history rows, settle what shares an id; return the rows that the latest values are to be merged of."""
+    def _store(self, table: Table, history: History, letters: Letters, outcome: Outcome) -> Resolved:
+        """Insert history rows, and settle what shares an id."""
         if not history.rows:
-            return ()
+            return Resolved()
         staged = [history.rows[key] for key in sorted(history.rows)]
         inserted = self._load(table, staged, outcome)
         if inserted == len(staged) and not history.others:
-            return staged
+            return Resolved(rows=staged)
         resolved = resolve(self.connection, table, history)
         for letter in resolved.letters:
             letters.add(letter)
         outcome.conflicts += resolved.lost
-        return resolved.rows
+        return resolved
 
     def _load(self, table: Table, staged: Sequence[Sequence[object]], outcome: Outcome) -> int:
         if not staged:
