@@ -15,6 +15,7 @@ import httpx
 import pytest
 from support.keeper import descendants, process_table
 from support.ports import free_port
+from support.processes import remove_directory, scratch_directory
 from support.up import DEFAULT_PORTS, CannotStartError, choose_ports
 from support.waiting import eventually
 
@@ -66,19 +67,28 @@ class Up:
 
 
 @pytest.fixture
+def home() -> Iterator[Path]:
+    # Not tmp_path: the user that PostgreSQL runs as can not reach that when we are root.
+    directory = scratch_directory("up")
+    directory.chmod(0o755)
+    yield directory
+    remove_directory(directory)
+
+
+@pytest.fixture
 def edge_port() -> int:
     return free_port()
 
 
 @pytest.fixture
-def up(tmp_path: Path, edge_port: int) -> Iterator[Up]:
-    up = Up(tmp_path, edge_port)
+def up(home: Path, edge_port: int) -> Iterator[Up]:
+    up = Up(home, edge_port)
     yield up
     up.process.kill()
     up.process.wait()
 
 
-def test_it_serves_survives_a_death_and_leaves_nothing_behind(tmp_path: Path, edge_port: int, up: Up) -> None:
+def test_it_serves_survives_a_death_and_leaves_nothing_behind(home: Path, edge_port: int, up: Up) -> None:
     text = up.wait_until_it_says("Ctrl-C stops everything")
     password = re.search(r"password (\S+)", text)
     assert password is not None
@@ -98,7 +108,7 @@ def test_it_serves_survives_a_death_and_leaves_nothing_behind(tmp_path: Path, ed
     assert up.end(signal.SIGINT) == 0
 
     # Once more, with the data of the first time; and this time it has no chance to clean up.
-    again = Up(tmp_path, edge_port)
+    again = Up(home, edge_port)
     assert f"password {password[1]}" in again.wait_until_it_says("Ctrl-C stops everything")
     everyone = httpx.get(clients, params={"all": "true"}).json()
     assert {"wallet-1", "wallet-2", "wallet-3", "wallet-4"} <= {client["client_id"] for client in everyone}
@@ -112,9 +122,9 @@ def environment_of(pid: int) -> bytes:
         return b""
 
 
-def test_a_second_one_is_turned_away(tmp_path: Path, edge_port: int, up: Up) -> None:
+def test_a_second_one_is_turned_away(home: Path, edge_port: int, up: Up) -> None:
     up.wait_until_it_says("starting")
-    second = Up(tmp_path, free_port())
+    second = Up(home, free_port())
     assert second.process.wait(30) == 1
     assert "it runs already" in second.output.read_text()
     assert up.end(signal.SIGTERM) == 0

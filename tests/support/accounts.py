@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from support.processes import Account
@@ -56,20 +57,29 @@ def stand_in_directory(path: Path) -> Path:
     return directory
 
 
-def reachable_copy(tree: Path, account: Account | None) -> Path:
-    """Return `tree` itself when the account can reach it, else a copy that it can reach; made once."""
-    if is_reachable(tree, account):
-        return tree
-    parent = stand_in_directory(tree)
-    copy = parent / tree.name
+def reachable_copy(base: Path, names: Sequence[str], version: str, account: Account | None) -> Path:
+    """Return `base` itself when the account can reach it, else a directory where it finds copies; made once.
+
+    Args:
+        base: a directory.
+        names: what is needed of it, relative to it. A program finds its libraries relative to itself.
+        version: another one makes another copy.
+        account: who has to reach it.
+    """
+    if is_reachable(base / "x", account):
+        return base
+    parent = stand_in_directory(base)
+    copy = parent / version
     if not copy.exists():
         # Under another name first: a copy that was cut short is not taken for a whole one.
         partial = Path(tempfile.mkdtemp(dir=parent))
-        shutil.copytree(tree, partial / tree.name, symlinks=True)
+        partial.chmod(0o755)
+        for name in names:
+            shutil.copytree(base / name, partial / name, symlinks=True)
         try:
-            (partial / tree.name).rename(copy)
+            partial.rename(copy)
         except OSError:
+            shutil.rmtree(partial)
             if not copy.exists():  # else another process was quicker
                 raise
-        shutil.rmtree(partial)
     return copy

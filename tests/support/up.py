@@ -83,6 +83,7 @@ def _run(directory: Path) -> int:
         started = time.monotonic()
         stack.start(lambda step: say(f"up: starting {step}"))
         password = _ensure_admin(stack)
+        say("up: starting the example's chain and clients")
         example += start_example(stack)
         say(f"up: ready after {time.monotonic() - started:.0f} s\n")
         say(describe(stack, password))
