@@ -138,7 +138,8 @@ def listens(port: int) -> bool:
 
 
 def test_a_killed_main_process_leaves_no_worker_behind(served: ApiProcess) -> None:
-    served.kill9()
+    # This process alone, as the kernel does when memory is short; not its group.
+    os.kill(served.pid, signal.SIGKILL)
     eventually(lambda: not listens(served.port))
 
 
@@ -153,6 +154,14 @@ def test_a_port_is_never_shared(served: ApiProcess, database_url: str, make: Any
     with pytest.raises(Exception, match="second"):
         second.start()
     assert "can not listen" in second.log_file.read_text()
+
+
+def test_replicas_may_migrate_at_once(postgres_server: PostgresServer) -> None:
+    database_url = postgres_server.create_database("migrated_twice")
+    with ThreadPoolExecutor(2) as executor:
+        for future in [executor.submit(migrate, database_url) for _ in range(2)]:
+            future.result()
+    postgres_server.drop_database("migrated_twice")
 
 
 def test_readiness_waits_for_the_schema_and_outlives_the_database(gateway: Any, make: Any, tmp_path: Path) -> None:
