@@ -25,7 +25,7 @@ check: ## lint, types, layers, contract, generated code, chart
 	$(TOOL)/ruff check
 	$(TOOL)/ruff format --check
 	$(TOOL)/basedpyright
-	cd services/command-api && ../../$(TOOL)/mypy
+	cd services/command-api && ../../$(TOOL)/mypy src tests
 	$(TOOL)/lint-imports
 	$(TOOL)/buf lint
 	$(TOOL)/buf format --diff --exit-code
