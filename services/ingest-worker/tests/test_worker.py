@@ -24,6 +24,7 @@ from crypto_streaming import pb
 from ingest_worker.adapters import database
 from ingest_worker.domain.decode import StoredFrame
 from ingest_worker.pipeline import Pipeline
+from ingest_worker.worker import Helpers
 from service_kit.bus import INGEST_CONSUMER, Subjects, ensure_frames_stream
 from service_kit.frames import PresenceSnapshot
 from service_kit.settings import NatsSettings
@@ -293,8 +294,13 @@ async def test_it_waits_for_the_schema_and_never_makes_it(
     postgres_server.drop_database(f"late_{log.subjects.namespace}")
 
 
-async def test_it_waits_for_nats_and_stops_when_told(start: Starter, log: Log, database_url: str) -> None:
-    worker = start(log, database_url, nats_url="nats://127.0.0.1:1")
+@pytest.mark.parametrize(
+    "missing", [{"nats_url": "nats://127.0.0.1:1"}, {"database_url": "postgresql://crypto@127.0.0.1:1/none"}]
+)
+async def test_it_waits_for_what_is_missing_and_stops_when_told(
+    start: Starter, log: Log, database_url: str, missing: dict[str, str]
+) -> None:
+    worker = start(log, database_url, **missing)
     worker.launch()
     eventually(lambda: "ops server listening" in worker.log_tail())
     assert not worker.is_ready()
@@ -349,3 +355,15 @@ async def test_presence_is_written_and_the_backlog_watched(log: Log, start: Star
         await eventually_async(someone_waits)
         await eventually_async(lambda: worker.metrics()["worker_consumer_ack_pending"] == 3)
     await eventually_async(lambda: worker.metrics()["worker_consumer_ack_pending"] == 0)
+
+
+async def test_a_helper_that_fails_ends_the_worker() -> None:
+    async def fail() -> None:
+        raise LookupError("a bug")
+
+    stop = asyncio.Event()
+    helpers = Helpers(stop)
+    helpers.start(fail())
+    await asyncio.wait_for(stop.wait(), 5)
+    with pytest.raises(LookupError):
+        await helpers.end()

@@ -39,7 +39,10 @@ class Store:
         url: of the database.
         statement_seconds: bound of one statement.
         backoff_seconds: bound of the pause between two attempts.
-        clock: for pauses and the deadline.
+        clock: for the deadline.
+
+    Attributes:
+        available: whether the database answered last time.
     """
 
     def __init__(self, url: str, *, statement_seconds: float, backoff_seconds: float, clock: Clock) -> None:
@@ -52,14 +55,15 @@ class Store:
         self._pipeline: Pipeline | None = None
         self._deadline: float | None = None
         self._stopping = asyncio.Event()
+        self.available = False
 
     async def open(self) -> None:
         """Wait until the database is there, with the schema.
 
         Raises:
-            StoppedError: see `stop_within`.
+            StoppedError: told to stop first.
         """
-        await self._persist(self._ensure)
+        await self._persist(self._ensure, give_up_at_once=True)
 
     async def write(self, frames: Sequence[StoredFrame], rows: Rows) -> list[Outcome]:
         """Write and commit one batch, however long it takes.
@@ -88,10 +92,10 @@ class Store:
         await self._in_thread(self._drop)
         self._thread.shutdown(wait=False)
 
-    async def _persist(self, work: Callable[[], _Result]) -> _Result:
+    async def _persist(self, work: Callable[[], _Result], *, give_up_at_once: bool = False) -> _Result:
         pause = _FIRST_PAUSE_SECONDS
         while True:
-            if self._deadline is not None and self._clock.monotonic() >= self._deadline:
+            if self._deadline is not None and (give_up_at_once or self._clock.monotonic() >= self._deadline):
                 raise StoppedError
             try:
                 result = await self._in_thread(work)
@@ -100,14 +104,18 @@ class Store:
                 if fault is Fault.DATA:
                     raise
                 metrics.RETRIES.labels(fault.value).inc()
-                metrics.CONNECTED.labels("database").set(int(fault is Fault.CONFLICT))
+                self._note(available=fault is Fault.CONFLICT)
                 log.warning("write failed", extra={"cause": fault.value, "error": str(error).strip()})
             else:
-                metrics.CONNECTED.labels("database").set(1)
+                self._note(available=True)
                 return result
             # Full jitter: workers that failed together do not come back together.
             await self._pause(random.uniform(0, pause))  # noqa: S311  (no secret)
             pause = min(pause * 2, self._backoff_seconds)
+
+    def _note(self, *, available: bool) -> None:
+        self.available = available
+        metrics.CONNECTED.labels("database").set(int(available))
 
     async def _pause(self, seconds: float) -> None:
         if self._stopping.is_set():

@@ -48,6 +48,40 @@ class Batch:
         return [delivery.frame for delivery in self.deliveries]
 
 
+class Helpers:
+    """Tasks beside the main one. One that fails ends the worker.
+
+    Args:
+        stop: is set when one fails.
+    """
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run one until the end."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._done)
+        self._tasks.append(task)
+
+    async def end(self) -> None:
+        """Cancel all.
+
+        Raises:
+            Exception: what one has failed with.
+        """
+        for task in self._tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._stop.set()
+
+
 class Worker:
     """A worker process.
 
@@ -72,34 +106,41 @@ class Worker:
         self._beat = clock.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; finish the batch in hand."""
+        """Work until `stop` is set; finish the batch in hand.
+
+        Raises:
+            Exception: a fault of our own; frames in hand are delivered again.
+        """
         self._ops.start()
-        helpers = [asyncio.create_task(self._keep_beating()), asyncio.create_task(self._on_stop(stop))]
         connection: Client | None = None
+        helpers = Helpers(stop)
+        helpers.start(self._keep_beating())
+        helpers.start(self._on_stop(stop))
         try:
             connection = await _unless(stop, self._connect())
-            if connection is None or not await self._open_store():
-                return
-            consumer = FrameConsumer(connection, self._settings, self._limits(), self._clock)
-            await self._presence.open(connection)
-            self._ready = True
-            log.info("worker ready")
-            helpers += [
-                asyncio.create_task(consumer.keep_alive(self._settings.keep_alive_seconds)),
-                asyncio.create_task(self._write_presence()),
-                asyncio.create_task(self._watch_backlog(connection, consumer)),
-            ]
-            await self._work(consumer, stop)
+            if connection is not None and await self._open_store():
+                await self._serve(connection, helpers, stop)
         finally:
             self._ready = False
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            await helpers.end()
             await self._store.close()
             if connection is not None:
                 await _close(connection)
             self._ops.close()
             log.info("worker stopped")
+
+    async def _serve(self, connection: Client, helpers: Helpers, stop: asyncio.Event) -> None:
+        consumer = FrameConsumer(connection, self._settings, self._limits(), self._clock)
+        while await consumer.try_open() is None:
+            if stop.is_set():
+                return
+        await self._presence.open(connection)
+        self._ready = not stop.is_set()
+        log.info("worker ready")
+        helpers.start(consumer.keep_alive(self._settings.keep_alive_seconds))
+        helpers.start(self._write_presence())
+        helpers.start(self._watch_backlog(connection, consumer))
+        await self._work(consumer, stop)
 
     async def _work(self, consumer: FrameConsumer, stop: asyncio.Event) -> None:
         upcoming: asyncio.Task[list[Batch]] | None = asyncio.create_task(self._prepare(consumer))
@@ -176,7 +217,7 @@ class Worker:
         while True:
             await asyncio.sleep(self._settings.presence_seconds)
             rows = self._presence.take()
-            if not rows.clients:
+            if not rows.clients or not self._store.available:
                 continue
             try:
                 await self._store.write_once(rows)

@@ -75,12 +75,16 @@ class FrameConsumer:
         self._held: dict[str, Msg] = {}
         self._frame_bytes = _FRAME_BYTES
 
-    async def open(self) -> None:
-        """Make sure of the stream and the consumer, and subscribe.
+    async def try_open(self) -> JetStreamContext.PullSubscription | None:
+        """Make sure of the stream and the consumer, and subscribe; return None, after a pause, if that fails."""
+        try:
+            self._subscription = await self._open()
+        except (NatsError, TimeoutError) as error:
+            log.warning("waiting for JetStream", extra={"error": repr(error)})
+            await asyncio.sleep(_RETRY_SECONDS)
+        return self._subscription
 
-        Raises:
-            nats.errors.Error: JetStream does not answer, or refuses; try again.
-        """
+    async def _open(self) -> JetStreamContext.PullSubscription:
         try:
             await self._js.stream_info(self._subjects.frames_stream)
         except NotFoundError:
@@ -90,7 +94,7 @@ class FrameConsumer:
             await self._js.consumer_info(self._subjects.frames_stream, INGEST_CONSUMER)
         except NotFoundError:
             await ensure_ingest_consumer(self._js, self._settings)
-        self._subscription = await self._js.pull_subscribe_bind(
+        return await self._js.pull_subscribe_bind(
             INGEST_CONSUMER,
             self._subjects.frames_stream,
             pending_msgs_limit=_PENDING_MESSAGES,
@@ -126,11 +130,11 @@ class FrameConsumer:
                 return batch
 
     async def _fetch(self, count: int, seconds: float) -> list[Delivery]:
-        if self._subscription is None:
-            await self._reopen()
+        subscription = self._subscription or await self.try_open()
+        if subscription is None:
             return []
         try:
-            messages = await self._subscription.fetch(count, timeout=max(seconds, 0.001))
+            messages = await subscription.fetch(count, timeout=max(seconds, 0.001))
         except (NatsTimeoutError, TimeoutError):
             return []
         except NatsError as error:
@@ -189,13 +193,6 @@ class FrameConsumer:
         """
         info = await self._js.consumer_info(self._subjects.frames_stream, INGEST_CONSUMER)
         return info.num_pending or 0, info.num_ack_pending or 0
-
-    async def _reopen(self) -> None:
-        try:
-            await self.open()
-        except (NatsError, TimeoutError) as error:
-            log.warning("waiting for JetStream", extra={"error": repr(error)})
-            await asyncio.sleep(_RETRY_SECONDS)
 
     async def _unsubscribe(self) -> None:
         subscription, self._subscription = self._subscription, None
