@@ -172,7 +172,7 @@ class AnvilNode(ManagedProcess):
         self.directory = directory or scratch_directory(name)
         self.port = port or free_port()
         # In order of arrival: by default a block is sorted by fees, and what was sent second may come first.
-        args: list[str | Path] = [program, "--host", LOOPBACK, "--port", str(self.port), "--order", "fifo"]
+        args: list[str | Path] = [program, "--host", LOOPBACK, "--port", str(self.port), "--order", "fifo", "--silent"]
         if block_time is not None:
             args += ["--block-time", f"{block_time:g}"]
         elif not mine:
