@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sysconfig
+import urllib.error
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -69,5 +71,10 @@ class NatsServer(ManagedProcess):
         (self.directory / "nats.conf").write_text("\n".join(lines) + "\n")
 
     def _is_healthy(self) -> bool:
-        with urllib.request.urlopen(f"{self.monitor_url}/healthz", timeout=2) as response:
-            return response.status == 200
+        try:
+            with urllib.request.urlopen(f"{self.monitor_url}/healthz", timeout=2) as response:
+                return response.status == 200
+        except urllib.error.HTTPError as refusal:
+            # Not ready yet; an exception holds the connection open until it is closed.
+            refusal.close()
+            return False

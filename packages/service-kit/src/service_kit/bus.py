@@ -41,7 +41,8 @@ log = logging.getLogger(__name__)
 INGEST_CONSUMER = "ingest"
 # Deliveries under way at once, over all workers: above workers x frames of a batch.
 INGEST_MAX_ACK_PENDING = 20_000
-INGEST_ACK_WAIT_SECONDS = 30.0
+# What a killed worker held comes to another one after this; a living one says that it is still at it.
+INGEST_ACK_WAIT_SECONDS = 10.0
 # Retries of a publish within this time are recognised by their Nats-Msg-Id.
 DUPLICATE_WINDOW_SECONDS = 120.0
 
