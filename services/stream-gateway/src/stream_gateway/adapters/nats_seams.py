@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -23,6 +25,8 @@ from stream_gateway.engine.seams import BusMessage, BusUnavailable, SinkFull, Su
 _FULL = frozenset({10077, 10047, 10023, 10028})
 _NO_RESPONDERS = "503"
 JETSTREAM_SECONDS = 2.0
+# How long a subscription that ends goes on listening for what was sent before the server knew.
+UNSUBSCRIBE_SECONDS = 1.0
 # NATS's own default for max_payload, and above what the frame writer makes.
 MAX_FRAME_BYTES = 1024 * 1024
 _T = TypeVar("_T")
@@ -34,6 +38,9 @@ class NatsBus:
 
     def __init__(self) -> None:
         self._client: Client | None = None
+        self._echo_subject = self.new_inbox()
+        self._echo_numbers = itertools.count(1)
+        self._echoes: dict[bytes, asyncio.Future[None]] = {}
 
     async def connect(self, settings: NatsSettings, name: str, on_disconnected: Callable[[], None]) -> None:
         """Connect, however long it takes.
@@ -48,6 +55,7 @@ class NatsBus:
             on_disconnected()
 
         self._client = await kit.connect(settings, name=name, on_disconnected=disconnected)
+        await self._client.subscribe(self._echo_subject, cb=self._echoed)
 
     async def close(self) -> None:
         """Send what is buffered and disconnect."""
@@ -101,18 +109,29 @@ class NatsBus:
             handler(BusMessage(message.subject, message.data, message.reply, no_responders))
 
         try:
-            return _Subscription(await self.client.subscribe(subject, cb=received))
+            return _Subscription(self, await self.client.subscribe(subject, cb=received))
         except _TRANSIENT as error:
             raise BusUnavailable(str(error)) from error
 
     async def round_trip(self, timeout: float) -> None:  # noqa: ASYNC109  (see `Bus`)
         """See `Bus`."""
-        client = self.client
+        # A message to ourselves. Not nats-py's `flush`: when its answer comes after the timeout, the task that reads
+        # from the connection dies of it, and from then on `flush` succeeds without asking anybody.
+        number = str(next(self._echo_numbers)).encode()
+        echo = self._echoes[number] = asyncio.get_running_loop().create_future()
         try:
-            # nats-py declares whole seconds and takes any number.
-            await client.flush(timeout)  # pyright: ignore[reportArgumentType]
-        except _TRANSIENT as error:
-            raise BusUnavailable(str(error)) from error
+            async with asyncio.timeout(timeout):
+                await self.publish(self._echo_subject, number)
+                await echo
+        except TimeoutError as error:
+            raise BusUnavailable("no answer in time") from error
+        finally:
+            del self._echoes[number]
+
+    async def _echoed(self, message: Msg) -> None:
+        echo = self._echoes.get(message.data)
+        if echo is not None and not echo.done():
+            echo.set_result(None)
 
     def new_inbox(self) -> str:
         """See `Bus`."""
@@ -120,11 +139,17 @@ class NatsBus:
 
 
 class _Subscription:
-    def __init__(self, subscription: NatsSubscription) -> None:
+    def __init__(self, bus: NatsBus, subscription: NatsSubscription) -> None:
+        self._bus = bus
         self._subscription = subscription
 
     async def unsubscribe(self) -> None:
         """See `Subscription`."""
+        # nats-py's own `unsubscribe` drops what the server has sent already, and who asked waits for nothing; its
+        # `drain` never ends the subscription when the connection is lost meanwhile.
+        with contextlib.suppress(BusUnavailable, *_TRANSIENT):
+            await self._bus.client._send_unsubscribe(self._subscription._id)  # noqa: SLF001
+            await self._bus.round_trip(UNSUBSCRIBE_SECONDS)
         with contextlib.suppress(*_TRANSIENT):
             await self._subscription.unsubscribe()
 

@@ -40,7 +40,7 @@ class Subscription(Protocol):
     """A standing interest in a subject."""
 
     async def unsubscribe(self) -> None:
-        """End it. Does not raise; does nothing on a dead connection."""
+        """End it; what was sent to it before still arrives. Does not raise; does nothing on a dead connection."""
         ...
 
 
