@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -298,27 +299,42 @@ async def test_superseded_waits_half_a_minute_at_least(gateway: ScriptedGateway)
         await gateway.welcomed()
 
 
-@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize("welcomed", [False, True])
 @pytest.mark.parametrize(
     "status",
     [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED],
 )
-async def test_permanent_errors_end_run(gateway: ScriptedGateway, status: grpc.StatusCode, attempt: int) -> None:
+async def test_permanent_errors_end_run(gateway: ScriptedGateway, status: grpc.StatusCode, welcomed: bool) -> None:
     client = CryptoClient("c-1", address=gateway.address)
     run = asyncio.create_task(client.run())
     stream = await gateway.stream()
-    if attempt:
+    if welcomed:
         await stream.welcome()
-    if attempt == 2:
-        # The writer is at work when the stream ends: the server's word must not be masked by its failure.
-        for _ in range(200):
-            await client.report_log("x" * 10_000)
     stream.end(status, "no")
     with pytest.raises(ClientRejectedError, match="no") as caught:
         await asyncio.wait_for(run, 10)
     assert caught.value.status is status
     with pytest.raises(RuntimeError, match="closed"):
         await client.report_log("late")
+
+
+async def test_the_servers_word_is_not_masked_by_a_failing_write(gateway: ScriptedGateway) -> None:
+    async def report(client: CryptoClient) -> None:
+        with contextlib.suppress(RuntimeError):
+            while True:
+                await client.report_log("x" * 20_000)
+                await asyncio.sleep(0)
+
+    for _ in range(20):
+        client = CryptoClient("c-1", address=gateway.address, announce_status=False)
+        run = asyncio.create_task(client.run())
+        reporting = asyncio.create_task(report(client))
+        stream = await gateway.welcomed(messages=1_000_000, size=1 << 40, max_message=30_000)
+        await stream.next("log")
+        stream.end(grpc.StatusCode.PERMISSION_DENIED, "no")
+        with pytest.raises(ClientRejectedError, match="PERMISSION_DENIED: no"):
+            await asyncio.wait_for(run, 10)
+        await reporting
 
 
 async def test_reconnect_is_obeyed_after_its_delay_and_after_the_receipts(gateway: ScriptedGateway) -> None:

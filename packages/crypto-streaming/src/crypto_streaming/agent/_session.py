@@ -15,6 +15,7 @@ import grpc.aio
 
 from crypto_streaming import pb
 
+from ._call_status import CallStatus
 from ._clock import Clock
 from ._dispatch import Dispatcher
 from ._outbox import Outbox
@@ -110,7 +111,8 @@ class Session:
         call: _Call = channel.stream_stream(
             METHOD, request_serializer=None, response_deserializer=pb.DjangoCommand.FromString
         )(metadata=metadata)
-        reader = asyncio.create_task(self._read(call))
+        status = CallStatus(call)
+        reader = asyncio.create_task(self._read(call, status))
         writer = asyncio.create_task(self._write(call))
         for task in (reader, writer):
             task.add_done_callback(lambda _task: self._attention.set())
@@ -200,21 +202,21 @@ class Session:
 
     # The reader
 
-    async def _read(self, call: _Call) -> SessionEnd:
+    async def _read(self, call: _Call, status: CallStatus) -> SessionEnd:
         try:
             while isinstance(command := await call.read(), pb.DjangoCommand):
                 self._take(command)
-            return SessionEnd(EndKind.LOST, await call.code(), await call.details())
-        except grpc.aio.AioRpcError as error:
-            return SessionEnd(EndKind.LOST, error.code(), error.details() or "")
+        except grpc.aio.AioRpcError:
+            pass
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             # grpc.aio raises it for a call that the other side cancelled too.
-            return SessionEnd(EndKind.LOST, grpc.StatusCode.CANCELLED, "by the server or a proxy")
         finally:
             self._outbox.progress.set()
+        code, details = await status.final()
+        return SessionEnd(EndKind.LOST, code, details)
 
     def _take(self, command: pb.DjangoCommand) -> None:
         match command.WhichOneof("command"):
