@@ -20,8 +20,12 @@ from .engine.contract import Command, Failure, Inbound, InboundKind, Welcome
 
 # Of a message over the limit: enough to see what it was.
 KEPT_OF_OVERSIZED = 4096
+# Of a message that is rejected, a longer id is not kept beside the payload: it can be as large as that.
+KEPT_MESSAGE_ID = 512
 # What a batch may hold.
 REPORTS: Final = frozenset({"wallet_update", "transaction", "status", "error", "log"})
+# The last moment that travels between gateways: some 292,000 years from now.
+LAST_US: Final = 2**63 - 1
 NOTICES: Final = frozenset({"welcome", "receipt", "reconnect"})
 COMMANDS: Final = frozenset(
     field.name for field in pb.DjangoCommand.DESCRIPTOR.oneofs_by_name["command"].fields if field.name not in NOTICES
@@ -117,7 +121,9 @@ class CryptoContract:
             )
         expires_at_us = 0
         if command.HasField("expires_at"):
-            expires_at_us = max(1, command.expires_at.seconds * 1_000_000 + command.expires_at.nanos // 1000)
+            # Whatever a Timestamp holds: long ago is expired, and what no uint64 holds is never.
+            expires_at_us = command.expires_at.seconds * 1_000_000 + command.expires_at.nanos // 1000
+            expires_at_us = min(max(1, expires_at_us), LAST_US)
         return Command(request.client_id, command.command_id, payload, expires_at_us)
 
     def queued(self, command_id: str) -> bytes:
@@ -199,7 +205,7 @@ def _rejected(
     *,
     keep: int | None = None,
 ) -> Inbound:
-    message_id = "" if message is None else message.message_id
+    message_id = "" if message is None or len(message.message_id) > KEPT_MESSAGE_ID else message.message_id
     rejected = Rejected(
         reason=reason,
         detail=detail,

@@ -24,17 +24,20 @@ from .session import Session
 log = logging.getLogger(__name__)
 
 # A frame is cut before it would exceed this: well below NATS's 1 MiB, with room for one message of the largest size.
+# What an entry is taken for is never less than what it will be on the wire.
 FRAME_BYTES = 512 * 1024
 FRAMES_UNDER_WAY = 8
 # Between two frames that are not full: a publish, and a receipt to each client in the frame, cost far more than an
 # entry.
 PACE_SECONDS = 0.005
-# What an entry costs beyond its message: ids, numbers, tags.
-ENTRY_OVERHEAD = 96
+# What an entry costs beyond its texts: numbers, tags, lengths. In memory it is more, so that even the emptiest messages
+# spend the budget.
+ENTRY_OVERHEAD = 128
 RETRY_FIRST_SECONDS = 0.05
 RETRY_MOST_SECONDS = 2.0
 
-Ticket = tuple[Session, str, int, bool]
+# Session, message id, bytes in the window (None: not counted), bytes in the budgets.
+Ticket = tuple[Session, str, int | None, int]
 
 
 class _Batch:
@@ -70,6 +73,7 @@ class FrameWriter:
         self._batch = _Batch(gateway_id)
         self._ready: deque[_Batch] = deque()
         self._sequence = 0
+        self._last_stamp = 0
         self._under_way: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
         self._hurry = False
@@ -91,68 +95,75 @@ class FrameWriter:
             message_id: for the receipt; empty = none.
             counted: it occupies the client's window until it is durable.
         """
-        size = len(raw)
-        self._make_room_for(size)
+        cost = ENTRY_OVERHEAD + len(session.client_id) + len(raw)
+        self._make_room_for(cost)
         self._batch.frame.entries.add(
             client_id=session.client_id,
             epoch=session.epoch,
             position=session.position,
-            received_at_us=self._clock.now_us(),
+            received_at_us=self._stamp(),
             report=raw,
         )
-        self._added(session, message_id, size, counted=counted)
+        self._added(session, message_id, len(raw) if counted else None, cost)
 
     def rejected(self, session: Session, rejected: Rejected, message_id: str) -> None:
         """Add a message for the dead letters; it occupies the window like a report."""
-        size = len(rejected.payload)
-        self._make_room_for(size)
+        cost = ENTRY_OVERHEAD + len(session.client_id) + rejected.ByteSize()
+        self._make_room_for(cost)
         self._batch.frame.entries.add(
             client_id=session.client_id,
             epoch=session.epoch,
             position=session.position,
-            received_at_us=self._clock.now_us(),
+            received_at_us=self._stamp(),
             rejected=rejected,
         )
-        self._added(session, message_id, size, counted=True)
+        self._added(session, message_id, len(rejected.payload), cost)
 
     def opened(self, session: Session) -> None:
         """Add that the session began."""
+        opened = SessionOpened(peer=session.peer)
+        cost = ENTRY_OVERHEAD + len(session.client_id) + opened.ByteSize()
+        self._make_room_for(cost)
         self._batch.frame.entries.add(
-            client_id=session.client_id,
-            epoch=session.epoch,
-            received_at_us=self._clock.now_us(),
-            opened=SessionOpened(peer=session.peer),
+            client_id=session.client_id, epoch=session.epoch, received_at_us=self._clock.now_us(), opened=opened
         )
-        self._added(session, "", 0, counted=False)
+        self._added(session, "", None, cost)
 
     def closed(self, session: Session, reason: str) -> None:
         """Add that the session ended."""
+        cost = ENTRY_OVERHEAD + len(session.client_id) + len(reason)
+        self._make_room_for(cost)
         self._batch.frame.entries.add(
             client_id=session.client_id,
             epoch=session.epoch,
-            received_at_us=self._clock.now_us(),
+            received_at_us=self._stamp(),
             closed=SessionClosed(reason=reason),
         )
-        self._added(session, "", 0, counted=False)
+        self._added(session, "", None, cost)
 
-    def _make_room_for(self, size: int) -> None:
-        if self._batch.bytes + size + ENTRY_OVERHEAD > FRAME_BYTES:
+    def _stamp(self) -> int:
+        """The time of arrival; no two entries have the same, so that it tells apart copies of one message_id."""
+        self._last_stamp = max(self._clock.now_us(), self._last_stamp + 1)
+        return self._last_stamp
+
+    def _make_room_for(self, cost: int) -> None:
+        if self._batch.bytes + cost > FRAME_BYTES:
             self._cut()
 
-    def _added(self, session: Session, message_id: str, size: int, *, counted: bool) -> None:
+    def _added(self, session: Session, message_id: str, size: int | None, cost: int) -> None:
         batch = self._batch
-        batch.bytes += size + ENTRY_OVERHEAD
-        batch.tickets.append((session, message_id, size, counted))
-        session.undurable_bytes += size
-        self.undurable_bytes += size
-        if counted:
+        batch.bytes += cost
+        batch.tickets.append((session, message_id, size, cost))
+        session.undurable_bytes += cost
+        self.undurable_bytes += cost
+        if size is not None:
             session.outstanding_messages += 1
             session.outstanding_bytes += size
             if session.wants_receipts:
                 self._publish_soon()
                 return
         if self._timer is None and not self._hurry:
-            self._set_timer(asyncio.get_running_loop().call_later(self._linger, self._cut))
+            self._set_timer(asyncio.get_running_loop().call_later(self._linger, self._linger_over))
 
     # Budget
 
@@ -187,6 +198,14 @@ class FrameWriter:
         loop = asyncio.get_running_loop()
         # Even without a delay not now: what else has already arrived comes along.
         self._set_timer(loop.call_at(self._last_cut + PACE_SECONDS, self._cut))
+
+    def _linger_over(self) -> None:
+        if len(self._under_way) < FRAMES_UNDER_WAY:
+            self._cut()
+        else:
+            # Nothing goes now: fill this frame instead of lining up many small ones, for as long as an outage lasts.
+            self._set_timer(None)
+            self._hurry = True
 
     def _set_timer(self, timer: asyncio.Handle | None) -> None:
         if self._timer is not None:
@@ -243,9 +262,11 @@ class FrameWriter:
     def _settle(self, tickets: list[Ticket]) -> None:
         touched: set[Session] = set()
         total = 0
-        for session, message_id, size, counted in tickets:
-            session.durable(message_id, size, counted=counted)
-            total += size
+        for session, message_id, size, cost in tickets:
+            session.undurable_bytes -= cost
+            if size is not None:
+                session.durable(message_id, size)
+            total += cost
             touched.add(session)
         self.undurable_bytes -= total
         for session in touched:

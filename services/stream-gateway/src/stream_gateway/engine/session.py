@@ -91,6 +91,7 @@ class Session:
         "_notices",
         "_outbox",
         "_outbox_limit",
+        "_receipted_bytes",
         "_receipts",
         "_room",
         "_waiting",
@@ -143,6 +144,7 @@ class Session:
         self._outbox: dict[PendingCommand, None] = {}
         self._notices: list[bytes] = []
         self._receipts: list[str] = []
+        self._receipted_bytes = 0
         self._waiting: dict[str, PendingCommand] = {}
         self._wakeup: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -267,9 +269,13 @@ class Session:
         receipts = self._receipts
         if len(receipts) <= RECEIPT_IDS:
             self._receipts = []
-            return receipts
-        self._receipts = receipts[RECEIPT_IDS:]
-        return receipts[:RECEIPT_IDS]
+        else:
+            self._receipts = receipts[RECEIPT_IDS:]
+            receipts = receipts[:RECEIPT_IDS]
+        self.outstanding_messages -= len(receipts)
+        self.outstanding_bytes -= self._receipted_bytes
+        self._receipted_bytes = 0
+        return receipts
 
     async def something_to_write(self) -> None:
         """Return when there may be something to write, or the session has ended."""
@@ -287,14 +293,17 @@ class Session:
 
     # Durability
 
-    def durable(self, message_id: str, size: int, *, counted: bool) -> None:
-        """One of this session's entries is durable."""
-        self.undurable_bytes -= size
-        if counted:
+    def durable(self, message_id: str, size: int) -> None:
+        """A message that occupies the window is durable.
+
+        It leaves the window when its receipt is written: a client that sends and does not read is held to its window too.
+        """
+        if self.wants_receipts and message_id and self.end is None:
+            self._receipts.append(message_id)
+            self._receipted_bytes += size
+        else:
             self.outstanding_messages -= 1
             self.outstanding_bytes -= size
-            if self.wants_receipts and message_id and self.end is None:
-                self._receipts.append(message_id)
 
     async def room(self) -> None:
         """Return when a budget may have been freed, or the session has ended."""
