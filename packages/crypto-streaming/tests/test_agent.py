@@ -452,6 +452,17 @@ async def test_reports_wait_while_the_buffer_is_full(gateway: ScriptedGateway) -
         assert inner_ids([await stream.next()])[-1] == message_id
 
 
+async def test_a_loop_of_reports_lets_commands_through(gateway: ScriptedGateway) -> None:
+    async with running(gateway) as client:
+        stream = await gateway.welcomed(messages=1)
+        answered = asyncio.create_task(stream.next("log"))
+        for _ in range(50_000):
+            await client.report_log("x")
+            if answered.done():
+                break
+        assert answered.done(), "the loop of reports kept everything else out"
+
+
 def test_options_are_checked() -> None:
     with pytest.raises(ValueError, match="client_id"):
         CryptoClient("", address="a:1")

@@ -32,6 +32,10 @@ from .settings import AgentSettings, ClientRejectedError
 
 log = logging.getLogger("crypto_streaming.agent")
 
+_KEPT_AT_A_STRETCH = 128
+"""Reports after which the loop is let run: a buffer with room never waits, and an author's loop of reports must not
+keep commands and heartbeats out."""
+
 TPayload = TypeVar("TPayload", bound=Message)
 
 
@@ -122,6 +126,7 @@ class CryptoClient(Reports):
         self._retry = RetryPolicy(self.settings, random)
         self._buffer: Buffer = buffer if buffer is not None else MemoryBuffer()
         self._opening: asyncio.Future[None] | None = None
+        self._kept = 0
         self._outbox = Outbox()
         self._counters = Stats(self._clock.time_ns())
         self._dispatcher = Dispatcher(client_id, self.settings, self._clock, self._outbox, lambda: self.stats)
@@ -222,7 +227,8 @@ class CryptoClient(Reports):
         """End `run` in order, and wait for it.
 
         Running handlers finish and reports get their receipts, for at most `timeout` seconds; then the client says
-        goodbye. What has no receipt by then is kept if the buffer keeps it.
+        goodbye. What has no receipt by then is kept if the buffer keeps it. Not to be awaited by a handler, which it
+        would wait for.
         """
         if self._finished is None:
             self._finished = asyncio.Event()
@@ -304,8 +310,10 @@ class CryptoClient(Reports):
     async def _open_buffer(self) -> None:
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._buffer.open(self.client_id))
-        # Whoever waits may be cancelled; others wait too.
-        await asyncio.shield(self._opening)
+        if not self._opening.done():
+            # Whoever waits may be cancelled; others wait too.
+            await asyncio.shield(self._opening)
+        self._opening.result()
 
     async def _keep(self, message: pb.ClientMessage) -> str:
         data = message.SerializeToString()
@@ -316,6 +324,9 @@ class CryptoClient(Reports):
         await self._open_buffer()
         await self._buffer.put(message.message_id, data)
         self._outbox.wake.set()
+        self._kept += 1
+        if self._kept % _KEPT_AT_A_STRETCH == 0:
+            await asyncio.sleep(0)
         return message.message_id
 
     # Built-in handlers
