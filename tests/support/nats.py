@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sysconfig
 import urllib.error
-import urllib.error
 import urllib.request
 from pathlib import Path
 
