@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -22,7 +21,7 @@ from crypto_streaming.errors import CommandError
 from support.audit import Audit, audit
 from support.chain import anvil_program
 from support.demo_commands import AsyncSdkSurface, BlockingSdkSurface, Drill, GrpcSurface, RestSurface, Surface
-from support.example import ACCOUNTS, RealChain, RehearsedChain, wallet_client
+from support.example import ACCOUNTS, RealChain, RehearsedChain, await_clients, wallet_client
 from support.processes import ManagedProcess
 from support.stack import Stack
 from support.waiting import DeadlinePassedError, eventually
@@ -67,7 +66,9 @@ class Demo:
         chain = self._start_chain(stack)
         watched, clients = self._start_clients(stack, chain)
         database = self._exit.enter_context(psycopg.connect(stack.database_url, autocommit=True))
-        spread = self._spread(stack, database, watched, clients)
+        spread = await_clients(stack, clients)
+        if len(spread) != len(stack.gateways):
+            self.problems.append(f"not every gateway holds clients: {dict(spread)}")
         self.say("clients per gateway: " + ", ".join(f"{name} {count}" for name, count in sorted(spread.items())))
 
         if isinstance(chain, RealChain):
@@ -125,22 +126,6 @@ class Demo:
         for client in clients.values():
             self._exit.callback(client.request_stop)
         return watched, clients
-
-    def _spread(
-        self,
-        stack: Stack,
-        database: psycopg.Connection[Any],
-        watched: Mapping[str, Sequence[str]],
-        clients: Mapping[str, ManagedProcess],
-    ) -> Counter[str]:
-        """Wait for the clients; where chance put all of them on one gateway, let one connect again."""
-        everyone = list(watched)
-        while True:
-            eventually(lambda: self._reachable(stack, everyone), timeout=30, message="every client is connected")
-            spread = eventually(lambda: _gateways(database, everyone), message="every client is in the database")
-            if len(spread) == len(stack.gateways):
-                return spread
-            clients[everyone[0]].restart()
 
     def _surfaces(self, stack: Stack, rest: RestSurface) -> list[Surface]:
         surfaces: list[Surface] = [
@@ -207,14 +192,6 @@ class Demo:
         else:
             self.say("PostgreSQL agrees with the chain")
         return result
-
-
-def _gateways(database: psycopg.Connection[Any], client_ids: Sequence[str]) -> Counter[str]:
-    """Count the clients of each gateway; empty until all of them are there."""
-    rows = database.execute(
-        "SELECT gateway_id FROM clients WHERE client_id = ANY(%s) AND session_epoch > closed_epoch", [list(client_ids)]
-    ).fetchall()
-    return Counter(row[0] for row in rows) if len(rows) == len(client_ids) else Counter()
 
 
 def _count(database: psycopg.Connection[Any], transaction_ids: Sequence[str]) -> int:

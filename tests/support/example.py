@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import httpx
 
 from evm_wallet_client.simulated import COIN, TOKEN, Rehearsal, simulated_address
 from service_kit.clock import SystemClock
 from support import erc20
 from support.chain import AnvilNode, ChainTransfer, Node, anvil_program
 from support.processes import ManagedProcess
+from support.waiting import DeadlinePassedError, eventually
 
 if TYPE_CHECKING:
     from support.stack import Stack
@@ -21,6 +25,7 @@ ACCOUNTS = 10
 DECIMALS: Mapping[str, int] = {COIN.symbol: COIN.decimals, erc20.SYMBOL: erc20.DECIMALS}
 """What the clients follow, and the decimals of each."""
 
+_SPREAD_ATTEMPTS = 5
 _TESTS = Path(__file__).parents[1]
 
 
@@ -173,6 +178,31 @@ def wallet_client(
     )
 
 
+def await_clients(stack: Stack, clients: Mapping[str, ManagedProcess], timeout: float = 30.0) -> Counter[str]:
+    """Wait until the clients are connected, and count them by gateway.
+
+    Envoy gives a stream to the less loaded of two gateways that it picks at random, which may be one gateway twice:
+    where all came to one gateway, a client is started again.
+
+    Raises:
+        DeadlinePassedError: some did not connect within `timeout` seconds.
+    """
+    spread: Counter[str] = Counter()
+    for _ in range(_SPREAD_ATTEMPTS):
+        spread = eventually(lambda: _gateways(stack, set(clients)), timeout=timeout, message="the clients connect")
+        if len(spread) > 1 or len(clients) < 2 or len(stack.gateways) < 2:
+            break
+        next(iter(clients.values())).restart()
+    return spread
+
+
+def _gateways(stack: Stack, client_ids: set[str]) -> Counter[str]:
+    """Ask the API which gateway holds which client; empty while one of them is missing."""
+    answer = httpx.get(f"{stack.edge_url}/api/crypto/commands/", timeout=10, trust_env=False).raise_for_status()
+    held = {client["client_id"]: client["gateway_id"] for client in answer.json()}
+    return Counter(held[client_id] for client_id in client_ids) if client_ids <= held.keys() else Counter()
+
+
 def start_example(stack: Stack) -> list[ManagedProcess]:
     """Start a chain, a trickle of transfers and four clients; returns the processes in the order of their start."""
     processes: list[ManagedProcess] = []
@@ -183,10 +213,17 @@ def start_example(stack: Stack) -> list[ManagedProcess]:
     else:
         chain = RehearsedChain(block_time=2)
     print(f"example: the chain is {chain.description}")
+    clients: dict[str, ManagedProcess] = {}
     for number in range(4):
         # Neighbours share an account: a transfer may be reported by more than one client.
         watched = [chain.accounts[(2 * number + offset) % ACCOUNTS] for offset in range(3)]
-        client = wallet_client(stack, chain, f"wallet-{number + 1}", watched)
-        client.launch()
-        processes.append(client)
-    return processes
+        client_id = f"wallet-{number + 1}"
+        clients[client_id] = wallet_client(stack, chain, client_id, watched)
+        clients[client_id].launch()
+    try:
+        spread = await_clients(stack, clients)
+        print("example: clients per gateway: " + ", ".join(f"{name} {count}" for name, count in sorted(spread.items())))
+    except DeadlinePassedError as problem:
+        # Shown rather than fatal: the system is there, and the logs say what is missing.
+        print(f"example: {problem}; see {stack.directory / 'example'}")
+    return [*processes, *clients.values()]
