@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from rest_framework.serializers import ModelSerializer
 
 from command_api.django_settings import API
 from command_api.fleet import views
 from command_api.fleet.models import Client
 from command_api.fleet.queries import online_filter
+from command_api.fleet.serializers import ClientSerializer, client_json
 
 NEXT = re.compile(r'<(http://[^>]+)>; rel="next"')
 
@@ -167,3 +169,21 @@ def test_the_browsable_pages_render(api: Any, make: Any) -> None:
         response = api.get(target, headers={"accept": "text/html"})
         assert response["Content-Type"].startswith("text/html"), target
         assert response.status_code in {200, 405}
+
+
+def test_what_is_shown_is_what_the_schema_says(rows: None) -> None:
+    """`client_json` writes by hand what `ClientSerializer` declares; DRF would write the same."""
+    now = datetime.now(UTC)
+    client = Client(
+        client_id="c-1", labels={"a": "b"}, status_at=now, connected_at=now, last_seen_at=now.replace(microsecond=0)
+    )
+    shown = client_json(client, now)
+    assert list(shown) == ClientSerializer.Meta.fields
+    stored = [name for name in shown if name not in {"online", "connected"}]
+
+    class Plain(ModelSerializer[Client]):
+        class Meta:
+            model = Client
+            fields = stored
+
+    assert {name: shown[name] for name in stored} == Plain(client).data

@@ -63,6 +63,9 @@ def serve(settings: ApiSettings) -> None:
         log_dictconfig=_GRANIAN_LOGGING,
     )
     server.serve(target_loader=load_worker, wrap_loader=False)
+    # Asked twice is as good as once: Python gives signals their fatal meaning back while it ends.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _refuse_taken_port(settings: ApiSettings) -> None:

@@ -21,6 +21,7 @@ from command_api.fleet.serializers import (
     ClientListQuery,
     ClientSerializer,
     CommandedClientSerializer,
+    client_json,
 )
 from command_api.pagination import paginate
 from command_api.parameters import StrictSerializer, query_values, request_values
@@ -64,8 +65,7 @@ class ClientList(APIView):
             offline=asked["all"],
         )
         page = paginate(found, CLIENT_ORDER, request, limit=asked["limit"], cursor=asked["cursor"])
-        serializer = ClientSerializer(page.rows, many=True, context={"now": now})
-        return Response(serializer.data, headers=page.headers)
+        return Response([client_json(client, now) for client in page.rows], headers=page.headers)
 
 
 class ClientDetail(APIView):
@@ -83,7 +83,7 @@ class ClientDetail(APIView):
         client = find_client(client_id)
         if client is None:
             raise client_not_found(client_id)
-        return Response(ClientSerializer(client, context={"now": timezone.now()}).data)
+        return Response(client_json(client, timezone.now()))
 
 
 class CommandView(StreamingCommandViewSetMixin, APIView):
@@ -96,7 +96,7 @@ class CommandView(StreamingCommandViewSetMixin, APIView):
         """Send the command and wait for the client's ack."""
         arguments, timeout = _command_input(request, self.input_class)
         client, ack = command_client(client_id, self.kind, arguments, timeout)
-        answer = ClientSerializer(client, context={"now": timezone.now()}).data
+        answer = client_json(client, timezone.now())
         # It has just answered, whatever the database has heard of it so far.
         return self.format_command_response({**answer, "online": True, "connected": True}, ack)
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from command_api.fleet.models import ClientStatus
 from command_api.fleet.queries import select_clients
-from command_api.fleet.serializers import ClientSerializer
+from command_api.fleet.serializers import client_json
 
 
 class Command(BaseCommand):
@@ -29,12 +29,10 @@ class Command(BaseCommand):
         """See the base class."""
         now = timezone.now()
         found = select_clients(now=now, status=options["status"], search=options["search"], offline=options["all"])
-        rows = [
-            ClientSerializer(client, context={"now": now}).data for client in found.order_by("client_id").iterator()
-        ]
+        rows = [client_json(client, now) for client in found.order_by("client_id").iterator()]
         if options["json"]:
             for row in rows:
-                self.stdout.write(json.dumps(row, default=str))
+                self.stdout.write(json.dumps(row))
             return
         shown = [
             ("CLIENT", "STATUS", "ONLINE", "TYPE", "VERSION", "LAST SEEN"),
