@@ -219,7 +219,8 @@ async def test_a_killed_gateway_leaves_the_rotation_and_comes_back(stack: Stack)
     victim, other = stack.gateways
     victim.kill9()
     try:
-        eventually(lambda: stack.envoy.healthy_gateways("gateway_streams") == {other.address})
+        for cluster in ("gateway_streams", "gateway_commands"):
+            eventually(lambda cluster=cluster: stack.envoy.healthy_gateways(cluster) == {other.address})
         async with channel_to(stack.internal_address) as channel:
             # Not one call goes to the dead one, and none to nobody.
             for _ in range(20):

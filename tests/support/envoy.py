@@ -6,13 +6,13 @@ import importlib.util
 import json
 import subprocess
 import sysconfig
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from support import http
 from support.ports import LOOPBACK, free_port
 from support.processes import ManagedProcess, inherited_environment, scratch_directory
 from support.waiting import eventually
@@ -158,8 +158,7 @@ class EnvoyProxy(ManagedProcess):
         return self._ask("/ready").strip() == "LIVE"
 
     def _ask(self, path: str) -> str:
-        with urllib.request.urlopen(f"{self.admin_url}{path}", timeout=5) as response:
-            return response.read().decode()
+        return http.get(f"{self.admin_url}{path}").text
 
 
 def render_config(values: Mapping[str, object], values_file: Path) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import sysconfig
-import urllib.error
-import urllib.request
 from pathlib import Path
 
+from support import http
 from support.ports import LOOPBACK, free_port
 from support.processes import ManagedProcess, scratch_directory
 
@@ -70,10 +69,4 @@ class NatsServer(ManagedProcess):
         (self.directory / "nats.conf").write_text("\n".join(lines) + "\n")
 
     def _is_healthy(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.monitor_url}/healthz", timeout=2) as response:
-                return response.status == 200
-        except urllib.error.HTTPError as refusal:
-            # Not ready yet; an exception holds the connection open until it is closed.
-            refusal.close()
-            return False
+        return http.get(f"{self.monitor_url}/healthz").status == 200

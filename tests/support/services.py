@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from support import http
 from support.ports import LOOPBACK, free_port
 from support.processes import ManagedProcess
 
@@ -53,18 +52,11 @@ class ServiceProcess(ManagedProcess):
 
     def is_ready(self) -> bool:
         """Ask `/readyz`."""
-        try:
-            with urllib.request.urlopen(f"{self.ops_url}/readyz", timeout=2):
-                return True
-        except urllib.error.HTTPError as refusal:
-            # Not ready yet; an exception holds the connection open until it is closed.
-            refusal.close()
-            return False
+        return http.get(f"{self.ops_url}/readyz").status == 200
 
     def metrics(self) -> dict[str, float]:
         """Return every sample of `/metrics`, by name with labels as it is written there."""
-        with urllib.request.urlopen(f"{self.ops_url}/metrics", timeout=5) as response:
-            lines = response.read().decode().splitlines()
+        lines = http.get(f"{self.ops_url}/metrics").text.splitlines()
         samples = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in samples}
 
