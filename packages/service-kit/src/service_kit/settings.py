@@ -33,6 +33,8 @@ class ServiceSettings(BaseSettings):
 class NatsSettings(BaseSettings):
     """How a service reaches NATS. Mixed into the settings of those that do."""
 
+    model_config = SettingsConfigDict(frozen=True, use_attribute_docstrings=True, extra="ignore")
+
     nats_url: str = "nats://127.0.0.1:4222"
     """One or more NATS URLs, separated by commas."""
 
@@ -66,7 +68,11 @@ def load_settings(kind: type[_Settings]) -> _Settings:
 
 
 def settings_reference(kind: type[BaseSettings]) -> list[tuple[str, str, str, str]]:
-    """Describe each setting: (environment variable, type, default, what it is for)."""
+    """Describe each setting: (environment variable, type, default, what it is for).
+
+    Raises:
+        LookupError: a setting has no docstring.
+    """
     prefix = str(kind.model_config.get("env_prefix", ""))
     rows: list[tuple[str, str, str, str]] = []
     for name, field in kind.model_fields.items():
@@ -74,6 +80,8 @@ def settings_reference(kind: type[BaseSettings]) -> list[tuple[str, str, str, st
         type_name = getattr(annotation, "__name__", str(annotation)) if annotation is not Literal else str(annotation)
         if "Literal" in str(annotation):
             type_name = str(annotation).replace("typing.", "")
+        if not field.description:
+            raise LookupError(f"{kind.__name__}.{name} has no docstring")
         default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))
-        rows.append(((prefix + name).upper(), type_name, default, (field.description or "").strip()))
+        rows.append(((prefix + name).upper(), type_name, default, field.description.strip()))
     return rows

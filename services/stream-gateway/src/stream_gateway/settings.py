@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 import socket
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from service_kit.settings import NatsSettings, ServiceSettings
@@ -84,6 +85,16 @@ class GatewaySettings(ServiceSettings, NatsSettings):
 
     reconnect_delay_seconds: float = Field(default=1.0, ge=0)
     """Upper bound of the random delay that a drained client is asked to wait before it connects again."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.evict_seconds <= self.lease_seconds:
+            raise ValueError("evict_seconds must be above lease_seconds")
+        if self.liveness_seconds <= self.heartbeat_seconds:
+            raise ValueError("liveness_seconds must be above heartbeat_seconds")
+        if min(self.window_bytes, self.stream_budget_bytes) < self.max_message_bytes:
+            raise ValueError("window_bytes and stream_budget_bytes must hold a message of max_message_bytes")
+        return self
 
     def make_gateway_id(self) -> str:
         """The name of this process: host or configured name, made safe for a NATS token, and a random suffix."""
