@@ -50,8 +50,8 @@ class ClientStream:
         """How many messages came that `next` did not return yet."""
         return self._received.qsize()
 
-    async def send(self, command: pb.DjangoCommand) -> None:
-        """Send a command or a notice."""
+    async def send(self, command: pb.DjangoCommand | bytes) -> None:
+        """Send a command or a notice; bytes go out as they are."""
         await self._context.write(command)
 
     async def welcome(
@@ -122,7 +122,7 @@ class ScriptedGateway:
         """Listen."""
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         handler = grpc.stream_stream_rpc_method_handler(
-            self._connect, request_deserializer=None, response_serializer=pb.DjangoCommand.SerializeToString
+            self._connect, request_deserializer=None, response_serializer=_serialise
         )
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(pb.SERVICE_NAME, {"ConnectClient": handler}),)
@@ -152,6 +152,10 @@ class ScriptedGateway:
         self.streams.append(stream)
         self._new.put_nowait(stream)
         await stream.serve()
+
+
+def _serialise(message: pb.DjangoCommand | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
 
 
 class ManualClock:

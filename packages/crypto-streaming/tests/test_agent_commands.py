@@ -159,6 +159,17 @@ async def test_unknown_commands_and_failures_are_answered(
         assert (client.stats.commands_handled, client.stats.commands_failed) == (5, 5)
 
 
+async def test_what_can_not_be_parsed_does_not_end_the_stream(
+    gateway: ScriptedGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = make_client(gateway)
+    async with connected(gateway, client) as stream:
+        await stream.send(b"\xff\xff\xff")
+        await ask(stream, "1", **PING)
+        assert (await answer(stream)).command_id == "1"
+    assert "no DjangoCommand" in caplog.text
+
+
 async def test_commands_run_in_order_but_ping_and_status_at_once(gateway: ScriptedGateway) -> None:
     client = make_client(gateway)
     go = asyncio.Event()

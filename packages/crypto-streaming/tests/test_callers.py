@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import inspect
 import math
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -381,6 +382,19 @@ async def test_channels_are_shared(address: str) -> None:
     before = shared_channel(address, None)
     close_channels()
     assert shared_channel(address, None) is not before
+
+
+async def test_a_forked_child_has_channels_of_its_own(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parents = (shared_channel(address, None), shared_aio_channel(address, None))
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        own = (shared_channel(address, None), shared_aio_channel(address, None))
+        assert own[0] is not parents[0]
+        assert own[1] is not parents[1]
+        close_channels()
+        await own[1].close()
+    # The child closed its own, not its parent's.
+    assert shared_channel(address, None) is parents[0]
 
 
 async def test_the_environment_may_name_the_address(peer: Peer, address: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ class Reports(ABC):
 
     Each returns the report's message_id (a UUIDv7) once it is in the buffer; while the buffer is full it waits. Beside
     what each says, all raise `ValueError` for a report over the size limit, with text that can not be stored (U+0000),
-    and `RuntimeError` once the client has ended.
+    and `RuntimeError` once the client has ended; and what the buffer raises when it can not keep a report.
     """
 
     client_id: str

@@ -204,8 +204,12 @@ class Session:
 
     async def _read(self, call: _Call, status: CallStatus) -> SessionEnd:
         try:
-            while isinstance(command := await call.read(), pb.DjangoCommand):
-                self._take(command)
+            while (command := await call.read()) is not grpc.aio.EOF:
+                if isinstance(command, pb.DjangoCommand):
+                    self._take(command)
+                else:
+                    # grpc.aio gives None for what can not be parsed; the stream goes on.
+                    log.error("passing over a message that is no DjangoCommand")
         except grpc.aio.AioRpcError:
             pass
         except asyncio.CancelledError:
