@@ -125,7 +125,7 @@ class FrameWriter:
         cost = ENTRY_OVERHEAD + len(session.client_id) + opened.ByteSize()
         self._make_room_for(cost)
         self._batch.frame.entries.add(
-            client_id=session.client_id, epoch=session.epoch, received_at_us=self._clock.now_us(), opened=opened
+            client_id=session.client_id, epoch=session.epoch, received_at_us=self._stamp(), opened=opened
         )
         self._added(session, "", None, cost)
 

@@ -21,6 +21,8 @@ _Outcome = TypeVar("_Outcome", bound=bytes | Failure | None)
 _BUS_UNAVAILABLE = Failure(ErrorCode.BUS_UNAVAILABLE, "this gateway can not reach the bus; nothing was sent")
 # How long another gateway may take to say that a command is queued.
 QUEUED_SECONDS = 5.0
+# A deadline may be any number; no longer than this is waited for an ack.
+LONGEST_SECONDS = 24 * 3600.0
 
 
 class CommandRouter:
@@ -56,6 +58,7 @@ class CommandRouter:
         When the calling task is cancelled, the command is withdrawn: not written if it was not yet, and its ack not
         waited for.
         """
+        timeout = min(max(timeout, 0.0), LONGEST_SECONDS)
         here = await self._held_here(command.client_id)
         if isinstance(here, Failure):
             return self._counted("execute", "none", here)

@@ -296,7 +296,7 @@ class Session:
     def durable(self, message_id: str, size: int) -> None:
         """A message that occupies the window is durable.
 
-        It leaves the window when its receipt is written: a client that sends and does not read is held to its window too.
+        It leaves the window when its receipt is written: who sends and does not read is held to the window too.
         """
         if self.wants_receipts and message_id and self.end is None:
             self._receipts.append(message_id)
