@@ -45,6 +45,9 @@ DEFAULT_PORTS: Mapping[str, int] = {
 # The three doors are what the documentation names: another port behind one's back would be no help.
 DOORS = ("edge", "internal", "admin")
 
+# Asked for before anything else: `make` may be gone by the time the system is up.
+PARENT = os.getppid()
+
 # A process that dies is started again, unless the system as a whole does not hold up.
 DEATHS_ALLOWED = 5
 DEATHS_WINDOW_SECONDS = 60.0
@@ -164,11 +167,10 @@ def watch(processes: list[ManagedProcess]) -> NoReturn:
         StopRequestedError: `make` is gone.
     """
     deaths: list[float] = []
-    # A `make` that is killed takes nothing along by itself.
-    parent = os.getppid() if "MAKELEVEL" in os.environ else None
     while True:
         time.sleep(WATCH_SECONDS)
-        if parent not in {None, os.getppid()}:
+        # A `make` that is killed takes nothing along by itself.
+        if "MAKELEVEL" in os.environ and os.getppid() != PARENT:
             raise StopRequestedError
         for process in processes:
             if process.is_running:
