@@ -152,7 +152,7 @@ def describe(stack: Stack, password: str) -> str:
             "\nTry:",
             f"  curl -s {rest}/commands/",
             f"  curl -s -X POST {rest}/commands/wallet-1/ping/",
-            f"  curl -s '{rest}/transactions/?client=wallet-1'",
+            f"  curl -s '{rest}/transactions/?client_id=wallet-1'",
             f"  .venv/bin/buf curl --protocol grpc --http2-prior-knowledge --list-methods http://{stack.internal_address}",
             "\nCtrl-C stops everything; what is stored stays in " + str(stack.directory) + ".",
         ]
