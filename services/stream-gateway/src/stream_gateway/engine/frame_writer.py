@@ -250,6 +250,10 @@ class FrameWriter:
                 why = "full"
             except BusUnavailable:
                 why = "unavailable"
+            except Exception:
+                # Whatever it was: giving up would leave clients waiting for receipts that never come.
+                log.exception("publishing a frame failed")
+                why = "failed"
             metrics.FRAME_RETRIES.labels(why).inc()
             log.warning("frame not taken, trying again", extra={"frame_id": frame_id, "why": why})
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
