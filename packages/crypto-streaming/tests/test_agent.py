@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from support.scripted_gateway import ManualClock, ScriptedGateway, inner_ids
+from support.scripted_gateway import ClientStream, ManualClock, ScriptedGateway, inner_ids
 from support.waiting import eventually_async
 
 from crypto_streaming import pb
@@ -180,6 +181,52 @@ async def test_what_has_no_receipt_survives_a_restart(gateway: ScriptedGateway, 
     await again.open("c-1")
     assert len(again) == 0
     await again.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_nothing_is_lost_or_changed_whatever_breaks(gateway: ScriptedGateway, tmp_path: Path, seed: int) -> None:
+    """Streams end at random moments, receipts come late or never, the client's process is replaced."""
+    chance = random.Random(seed)
+    stored: dict[str, bytes] = {}
+    made: list[str] = []
+
+    async def serve_one(stream: ClientStream) -> None:
+        await stream.welcome(messages=chance.randint(1, 50), size=20_000, max_message=5_000)
+        for _ in range(chance.randint(0, 12)):
+            try:
+                message = await asyncio.wait_for(stream.next(), 0.1)
+            except TimeoutError:
+                break  # what is under way gets no receipt on this stream any more
+            for report in message.batch.messages if message.HasField("batch") else [message]:
+                data = report.SerializeToString()
+                assert stored.setdefault(report.message_id, data) == data
+            if chance.random() < 0.8:
+                await stream.receipt(message)
+        stream.end(chance.choice([grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK, grpc.StatusCode.CANCELLED]))
+
+    async def serve() -> None:
+        while True:
+            stream = await gateway.stream()
+            serving_one = asyncio.create_task(serve_one(stream))
+            gone = asyncio.create_task(stream.gone.wait())
+            await asyncio.wait([serving_one, gone], return_when=asyncio.FIRST_COMPLETED)
+            if stream.gone.is_set():
+                serving_one.cancel()
+                await asyncio.gather(serving_one, return_exceptions=True)
+            else:
+                serving_one.result()
+
+    serving = asyncio.create_task(serve())
+    for _ in range(4):
+        async with running(gateway, buffer=DiskBuffer(tmp_path / "b.db", max_messages=100)) as client:
+            made += [await client.report_log(f"{n} " + "x" * chance.randint(0, 500)) for n in range(150)]
+    async with running(gateway, buffer=DiskBuffer(tmp_path / "b.db")) as client:
+        await client.flush(30)
+    assert not serving.done()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert set(made) == set(stored)
+    assert len(made) == 600
 
 
 async def test_a_server_without_welcome_gets_reports_one_by_one(gateway: ScriptedGateway) -> None:
