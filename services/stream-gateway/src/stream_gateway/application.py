@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+
+from grpc import aio
 
 from service_kit.bus import Subjects
 from service_kit.clock import SystemClock
@@ -51,11 +54,18 @@ def engine_config(settings: GatewaySettings, gateway_id: str) -> EngineConfig:
     )
 
 
+class StartError(Exception):
+    """The gateway can not start as it was told to; the message says why."""
+
+
 class Gateway:
     """A gateway process: `start`, then `run` until told to `stop`, which drains.
 
     Args:
         settings: what it is told.
+
+    Raises:
+        StartError: the ops port is taken, or the application's hook can not be found.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -76,15 +86,26 @@ class Gateway:
         self._grpc = GrpcServer()
         StreamingServicer(self._engine, settings.command_seconds).add_to(self._grpc.server)
         if settings.grpc_handlers:
-            load_hook(settings.grpc_handlers)(self._grpc.server)
-        self._ops = OpsServer(settings.ops_host, settings.ops_port, live=self._live, ready=lambda: self._ready)
+            self._hook()(self._grpc.server)
+        try:
+            self._ops = OpsServer(settings.ops_host, settings.ops_port, live=self._live, ready=lambda: self._ready)
+        except OSError as error:
+            raise StartError(f"can not listen on {settings.ops_host}:{settings.ops_port} (ops): {error}") from error
         self._ready = False
         self._beat = self._clock.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set, then drain."""
+        """Serve until `stop` is set, then drain.
+
+        Raises:
+            StartError: the gRPC port is taken, or NATS is not set up for frames.
+        """
+        settings = self._settings
         self._ops.start()
-        port = await self._grpc.start(self._settings.host, self._settings.port)
+        try:
+            port = await self._grpc.start(settings.host, settings.port)
+        except RuntimeError as error:
+            raise StartError(f"can not listen on {settings.host}:{settings.port} (gRPC): {error}") from error
         log.info("gateway listening", extra={"gateway_id": self.gateway_id, "port": port})
         heart = asyncio.create_task(self._keep_beating())
         joining = asyncio.create_task(self._join())
@@ -109,6 +130,8 @@ class Gateway:
                 await self._frames.prepare(settings)
                 await self._engine.start()
                 break
+            except ValueError as error:
+                raise StartError(str(error)) from error
             except BusUnavailable as error:
                 log.warning("waiting for JetStream", extra={"error": str(error)})
                 await asyncio.sleep(RETRY_SECONDS)
@@ -129,6 +152,13 @@ class Gateway:
         await self._grpc.stop(max(0.1, started + window - STOP_SECONDS / 2 - self._clock.monotonic()))
         await self._engine.close()
         await self._bus.close()
+
+    def _hook(self) -> Callable[[aio.Server], object]:
+        path = self._settings.grpc_handlers
+        try:
+            return load_hook(path)
+        except (ImportError, TypeError, ValueError) as error:
+            raise StartError(f"GATEWAY_GRPC_HANDLERS={path}: {error}") from error
 
     async def _keep_beating(self) -> None:
         while True:
