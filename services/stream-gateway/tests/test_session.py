@@ -41,7 +41,7 @@ class Caller:
 
 
 def waits() -> float:
-    return metrics.ACK_WAITS._value.get()
+    return metrics.ACK_WAITS.value
 
 
 @pytest.fixture(autouse=True)

@@ -274,7 +274,8 @@ class FrameWriter:
             touched.add(session)
         self.undurable_bytes -= total
         for session in touched:
-            session.wake()
+            if session.has_receipts:
+                session.wake()
         if self._paused:
             for session in tuple(self._paused):
                 session.make_room()

@@ -17,7 +17,7 @@ from crypto_streaming.errors import ErrorCode, known_code
 from service_kit.clock import Clock
 from stream_gateway._proto.bus_pb2 import Cancel, Deliver, Evict, HolderReply, HolderRequest, Probe
 
-from .contract import Command, Failure
+from .contract import Command, Failure, no_ack_within
 from .seams import Bus, BusMessage, BusUnavailable, Subscription
 
 log = logging.getLogger(__name__)
@@ -113,9 +113,7 @@ class PeerClient:
             )
         )
         with self._expecting(lambda reply: self._answered(call, reply)) as call.inbox:
-            timer = asyncio.get_running_loop().call_later(
-                timeout, call.finish, Failure(ErrorCode.COMMAND_TIMEOUT, f"no answer within {timeout:.3g} s")
-            )
+            timer = asyncio.get_running_loop().call_later(timeout, lambda: call.finish(no_ack_within(timeout)))
             self._calls.add(call)
             try:
                 await self._bus.publish(call.subject, request.SerializeToString(), call.inbox)

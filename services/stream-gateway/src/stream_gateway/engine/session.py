@@ -167,7 +167,7 @@ class Session:
         self._outbox[pending] = None
         if pending.on_done is not None:
             self._waiting[command.command_id] = pending
-            metrics.ACK_WAITS.inc()
+            metrics.ACK_WAITS.value += 1
         self.wake()
         return None
 
@@ -234,7 +234,7 @@ class Session:
         command_id = pending.command.command_id
         if self._waiting.get(command_id) is pending:
             del self._waiting[command_id]
-            metrics.ACK_WAITS.dec()
+            metrics.ACK_WAITS.value -= 1
 
     def _expired(self, command: Command) -> bool:
         return command.expires_at_us > 0 and self._clock.now_us() >= command.expires_at_us
@@ -276,6 +276,11 @@ class Session:
         self.outstanding_bytes -= self._receipted_bytes
         self._receipted_bytes = 0
         return receipts
+
+    @property
+    def has_receipts(self) -> bool:
+        """Whether there are message ids to confirm."""
+        return bool(self._receipts)
 
     async def something_to_write(self) -> None:
         """Return when there may be something to write, or the session has ended."""

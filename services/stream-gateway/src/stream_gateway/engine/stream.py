@@ -87,7 +87,8 @@ class StreamHandler:
         self.gateway_id = gateway_id
         # Set while the process drains: new streams are refused.
         self.refusing: SessionEnd | None = None
-        self.message_counters = {kind: metrics.MESSAGES.labels(kind.value) for kind in InboundKind}
+        self.message_counters = {kind: metrics.MESSAGES.cell(kind.value) for kind in InboundKind}
+        self.byte_counter = metrics.MESSAGE_BYTES.cell()
 
     async def serve(self, transport: StreamTransport) -> SessionEnd:
         """Run one stream until it ends; the result is what the transport should tell the client.
@@ -253,8 +254,8 @@ class _Stream:
     def _dispatch(self, session: Session, inbound: Inbound, raw: bytes) -> None:  # noqa: C901  (one case a kind)
         handler = self._handler
         kind = inbound.kind
-        handler.message_counters[kind].inc()
-        metrics.MESSAGE_BYTES.inc(len(raw))
+        handler.message_counters[kind].value += 1
+        handler.byte_counter.value += len(raw)
         session.position += 1
         if inbound.client_id and inbound.client_id != session.client_id:
             session.finish(SessionEnd(EndStatus.INVALID_ARGUMENT, "invalid", "one stream belongs to one client_id"))
