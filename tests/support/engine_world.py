@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from prometheus_client import REGISTRY
+
 from crypto_streaming import pb
 from service_kit.frames import Frame, FrameEntry
 from stream_gateway.crypto_contract import CryptoContract
@@ -271,6 +273,11 @@ def outcome(answer: bytes | Failure | None) -> str:
     if isinstance(answer, Failure):
         return answer.code.value
     return "ok" if pb.CommandAck.FromString(answer).success else "refused"
+
+
+def metric(name: str, **labels: str) -> float:
+    """The value of a metric of this process."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:

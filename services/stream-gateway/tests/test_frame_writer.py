@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from support.engine_world import RecordingSink, until
+from support.engine_world import RecordingSink, metric, until
 from support.virtual_time import LoopClock, virtual_time
 
 from service_kit.frames import Frame, Rejected
-from stream_gateway import metrics
 from stream_gateway.engine.frame_writer import FRAME_BYTES, FRAMES_UNDER_WAY, PACE_SECONDS, FrameWriter
 from stream_gateway.engine.seams import BusUnavailable, SinkFull
 from stream_gateway.engine.session import Session
@@ -174,7 +173,7 @@ async def test_no_frame_is_ever_too_large_for_the_bus() -> None:
 async def test_a_frame_that_is_not_taken_is_offered_again_under_its_id(fault: type[SinkFull | BusUnavailable]) -> None:
     bench = Bench()
     why = "full" if fault is SinkFull else "unavailable"
-    before = metrics.FRAME_RETRIES.labels(why)._value.get()
+    before = metric("gateway_frame_retries_total", why=why)
     bench.sink.fault = fault
     bench.report(b"x", "m1")
     await asyncio.sleep(60)
@@ -186,7 +185,7 @@ async def test_a_frame_that_is_not_taken_is_offered_again_under_its_id(fault: ty
     await bench.writer.flush()
     assert bench.reports == [b"x"]
     assert bench.session.next_receipts() == ["m1"]
-    assert metrics.FRAME_RETRIES.labels(why)._value.get() > before
+    assert metric("gateway_frame_retries_total", why=why) > before
 
 
 @virtual_time

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.engine_world import outcome, ping
+from support.engine_world import metric, outcome, ping
 from support.virtual_time import LoopClock, virtual_time
 
 from crypto_streaming.errors import ErrorCode
-from stream_gateway import metrics
 from stream_gateway.engine.contract import Failure
 from stream_gateway.engine.session import RECEIPT_IDS, EndStatus, PendingCommand, Session, SessionEnd
 
@@ -41,7 +40,7 @@ class Caller:
 
 
 def waits() -> float:
-    return metrics.ACK_WAITS.value
+    return metric("gateway_ack_waits")
 
 
 @pytest.fixture(autouse=True)
@@ -164,11 +163,11 @@ async def test_only_its_own_caller_withdraws_a_command() -> None:
 async def test_the_end_tells_who_waits_whether_the_command_was_sent() -> None:
     session = new_session()
     sent, queued = Caller(session, "sent"), Caller(session, "queued")
-    unsent = metrics.UNSENT_COMMANDS.labels("ended")._value.get()
+    unsent = metric("gateway_unsent_commands_total", why="ended")
     session.next_command()
     session.finish(LOST)
     assert (sent.answers, queued.answers) == (["CLIENT_DISCONNECTED"], ["CLIENT_NOT_CONNECTED"])
-    assert metrics.UNSENT_COMMANDS.labels("ended")._value.get() == unsent + 1
+    assert metric("gateway_unsent_commands_total", why="ended") == unsent + 1
     assert session.next_command() is None
     assert Caller(session).code is ErrorCode.CLIENT_NOT_CONNECTED
     assert not session.acknowledge("sent", b"")
