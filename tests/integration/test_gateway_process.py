@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from support.bare_client import BareCaller, BareClient, ignores
 from support.frame_log import FrameLog
 from support.http import get
+from support.keeper import descendants
 from support.nats import NatsServer
 from support.ports import free_port, is_free
 from support.processes import ManagedProcess, inherited_environment
@@ -216,11 +219,15 @@ def test_workers_are_gateways_on_consecutive_ports(
     request.addfinalizer(supervisor.kill9)
     supervisor.start()
     addresses = [f"127.0.0.1:{port + number}" for number in (0, 1)]
-    with BareClient(addresses[0], "c") as client, BareCaller(addresses[1]) as caller:
+    with BareClient(addresses[0], "c"), BareCaller(addresses[1]) as caller:
         eventually(lambda: caller.reaches("c"))
         assert caller.execute("c").success
         assert [health(address) for address in addresses] == [SERVING, SERVING]
-        assert client.is_open
+        # One that dies is started again, and the others do not notice.
+        victim = descendants(supervisor.pid)[-1]
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: victim not in descendants(supervisor.pid) and ready(), retry_on=(OSError,))
+        eventually(lambda: [health(address) for address in addresses] == [SERVING, SERVING], retry_on=(grpc.RpcError,))
     assert supervisor.stop(8) == 0
 
 
@@ -354,11 +361,20 @@ def test_a_drain_without_nats_still_ends(start_gateway: Any, request: pytest.Fix
         assert client.ended() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_second_signal_does_not_cut_the_drain_short(start_gateway: Any) -> None:
+@pytest.mark.parametrize("clients", [0, 1])
+def test_more_signals_do_not_cut_the_drain_or_the_exit_short(start_gateway: Any, clients: int) -> None:
     gateway: GatewayProcess = start_gateway(DRAIN_SECONDS=2)
-    with BareClient(gateway.address, "c") as client, BareCaller(gateway.address) as caller:
-        eventually(lambda: caller.reaches("c"))
-        gateway.request_stop()
-        gateway.request_stop()
+    connected = [BareClient(gateway.address, f"c{number}") for number in range(clients)]
+    with BareCaller(gateway.address) as caller:
+        for client in connected:
+            eventually(lambda client=client: caller.reaches(client.client_id))
+
+        def gone() -> bool:
+            gateway.request_stop()
+            return not gateway.is_running
+
+        eventually(gone, timeout=4, interval=0.001)
+    assert gateway.returncode == 0
+    for client in connected:
         assert client.ended() is grpc.StatusCode.UNAVAILABLE
-    assert gateway.wait(4) == 0
+        client.close()

@@ -244,6 +244,22 @@ async def test_without_the_bus_nothing_is_sent() -> None:
         assert not client.task.done()
 
 
+@virtual_time
+async def test_a_gateway_that_hears_nothing_any_more_says_so_also_for_clients_elsewhere() -> None:
+    async with world(2) as w:
+        client = await connect(w.replicas[0])
+        caller = w.replicas[1]
+        caller.bus.blackhole()
+        await asyncio.sleep(5)
+        started = now()
+        assert outcome(await caller.engine.router.execute(ping(ID), 60)) == "BUS_UNAVAILABLE"
+        assert outcome(await caller.engine.router.send(ping(ID))) == "BUS_UNAVAILABLE"
+        assert now() - started < 4
+        caller.bus.heal()
+        await asyncio.sleep(30)
+        assert client.commands == [], "nothing was sent, as was said"
+
+
 @EVERYWHERE
 @virtual_time
 async def test_a_client_that_does_not_read_is_overloaded_at_last(at: int) -> None:

@@ -15,6 +15,8 @@ from .application import Gateway, StartError
 from .settings import GatewaySettings
 from .supervisor import supervise
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 def main() -> None:
     """Run the gateway until SIGTERM or SIGINT."""
@@ -42,12 +44,18 @@ def _positive(text: str) -> int:
 async def _run(settings: GatewaySettings, workers: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    if workers == 1:
-        await Gateway(settings).run(stop)
-    else:
-        await supervise(settings, workers, stop)
+    # Not the loop's own signal handlers: it gives the signals back to the system when it closes, and a second one would
+    # then kill what exits in order.
+    for name in STOP_SIGNALS:
+        signal.signal(name, lambda _number, _frame: loop.call_soon_threadsafe(stop.set))
+    try:
+        if workers == 1:
+            await Gateway(settings).run(stop)
+        else:
+            await supervise(settings, workers, stop)
+    finally:
+        for name in STOP_SIGNALS:
+            signal.signal(name, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -66,9 +66,11 @@ class CommandRouter:
         return self._counted("execute", "remote", outcome)
 
     async def _held_here(self, client_id: str) -> Session | Failure | None:
+        """The client's session here; None when another gateway is to be asked."""
         session = self._table.get(client_id)
         if session is None:
-            return None
+            # A connection that has been silent for a while takes requests and delivers none.
+            return None if await self._table.in_contact() else _BUS_UNAVAILABLE
         if self._table.trusted(session):
             return session
         try:

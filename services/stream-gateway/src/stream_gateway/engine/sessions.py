@@ -89,6 +89,10 @@ class SessionTable:
         """Whether the session may be used without asking anybody."""
         return session.generation == self._lease.generation and self._lease.valid
 
+    async def in_contact(self) -> bool:
+        """Whether the bus has answered lately, or does now."""
+        return await self._lease.ensure()
+
     async def open(self, client_id: str, peer: str) -> Session:
         """Make the newest session of a client, here.
 
