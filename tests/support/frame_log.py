@@ -74,7 +74,8 @@ class FrameLog:
             if not (message.subject or "").endswith(".filler"):
                 frames.append(Frame.FromString(message.data or b""))
         if take:
-            await js.purge_stream(self._subjects.frames_stream)
+            # Not what has come since.
+            await js.purge_stream(self._subjects.frames_stream, seq=state.last_seq + 1)
         return frames
 
     async def _fill(self, client: Client) -> None:
