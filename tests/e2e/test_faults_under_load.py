@@ -138,7 +138,7 @@ async def test_nothing_is_lost_and_nothing_is_twice(battered: Stack, blow: Calla
                 lambda reporter=reporter: ids("wallet_balances", reporter) == sorted(reporter.wallets), timeout=30
             )
             await eventually_async(
-                lambda reporter=reporter: ids("transaction_events", reporter) == sorted(reporter.transactions)
+                lambda reporter=reporter: ids("transaction_events", reporter) == sorted(reporter.transactions), timeout=30
             )
             query = "SELECT balance_available FROM wallets WHERE client_id = %s"
             assert database.execute(query, [reporter.client.client_id]).fetchall() == [(reporter.balance,)]

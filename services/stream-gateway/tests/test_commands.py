@@ -186,17 +186,84 @@ async def test_a_lost_request_is_noticed_and_not_waited_for() -> None:
         assert client.commands == []
 
 
+@pytest.mark.parametrize("delay", [0.0, 1.5], ids=["at once", "after it was accepted"])
 @virtual_time
-async def test_a_lost_answer_is_noticed_and_not_waited_for() -> None:
+async def test_an_answer_lost_on_the_way_is_given_once_more(delay: float) -> None:
+    async with world(2) as w:
+        client = await connect(w.replicas[0], obeys=delay == 0)
+        lost: list[str] = []
+
+        def loses(to: str, data: bytes) -> bool:
+            first = to.startswith("_INBOX") and HolderReply.FromString(data).HasField("ack") and not lost
+            if first:
+                lost.append(to)
+            return first
+
+        w.replicas[0].bus.loses = loses
+        executing = asyncio.create_task(w.replicas[1].engine.router.execute(ping(ID), 60))
+        if delay:
+            await asyncio.sleep(delay)
+            client.ack("c1")
+        started = now()
+        assert outcome(await executing) == "ok"
+        assert now() - started < 1.5
+        assert lost
+        assert client.commands == ["c1"]
+
+
+@virtual_time
+async def test_what_a_caller_was_told_is_not_sent_never_is() -> None:
+    async with world() as w:
+        client = await connect(w.replicas[0])
+        client.transport.reading.clear()
+        router = w.replicas[0].engine.router
+        written = asyncio.create_task(router.execute(ping(ID, "written"), 60))
+        queued = asyncio.create_task(router.execute(ping(ID, "queued"), 60))
+        await asyncio.sleep(0.1)
+        client.transport.send(None)
+        assert outcome(await written) == "CLIENT_DISCONNECTED"
+        assert outcome(await queued) == "CLIENT_NOT_CONNECTED"
+        client.transport.reading.set()
+        await asyncio.sleep(1)
+        assert client.commands == ["written"]
+
+
+@virtual_time
+async def test_a_command_is_looked_after_while_its_session_is_checked() -> None:
     async with world(2) as w:
         client = await connect(w.replicas[0])
-        w.replicas[0].bus.loses = lambda to, data: (
-            to.startswith("_INBOX") and HolderReply.FromString(data).HasField("ack")
-        )
-        started = now()
-        assert outcome(await w.replicas[1].engine.router.execute(ping(ID), 60)) == "CLIENT_DISCONNECTED"
-        assert now() - started < 1.5
+        w.replicas[0].engine.lease.lapse()
+        w.replicas[0].directory.takes = 1.5
+        assert outcome(await w.replicas[1].engine.router.execute(ping(ID), 60)) == "ok"
         assert client.commands == ["c1"]
+
+
+@virtual_time
+async def test_a_caller_that_leaves_while_the_session_is_checked_leaves_nothing_behind() -> None:
+    async with world(2) as w:
+        client = await connect(w.replicas[0])
+        w.replicas[0].engine.lease.lapse()
+        w.replicas[0].directory.takes = 1.5
+        executing = asyncio.create_task(w.replicas[1].engine.router.execute(ping(ID), 60))
+        await asyncio.sleep(0.3)
+        executing.cancel()
+        await asyncio.sleep(5)
+        assert client.commands == []
+        assert not w.replicas[0].engine.desk._deliveries
+
+
+@virtual_time
+async def test_withdrawn_calls_leave_no_timers_behind() -> None:
+    async with world(2) as w:
+        client = await connect(w.replicas[0], obeys=False)
+        router = w.replicas[1].engine.router
+        calls = [asyncio.create_task(router.execute(ping(ID, f"c{number}"), 3600)) for number in range(50)]
+        await until(lambda: len(client.commands) == len(calls))
+        for call in calls:
+            call.cancel()
+        await until(lambda: not w.replicas[0].engine.desk._deliveries)
+        assert client.session is not None
+        assert client.session.waiting == 0
 
 
 @virtual_time

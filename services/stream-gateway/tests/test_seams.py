@@ -249,8 +249,8 @@ async def directory(
         return
     settings = settings_of(nats_server, nats_namespace)
     async with nats_bus(settings) as bus:
-        made = NatsDirectory(bus)
-        await made.prepare(settings)
+        made = NatsDirectory(bus, settings)
+        await made.prepare()
         yield made
 
 
@@ -279,11 +279,11 @@ async def test_the_directory_says_when_it_can_not_be_asked(nats_server: NatsServ
     settings = settings_of(nats_server, nats_namespace)
     with TcpProxy(nats_server.port) as proxy:
         async with nats_bus(settings.model_copy(update={"nats_url": f"nats://{proxy.address}"})) as bus:
-            directory = NatsDirectory(bus)
+            directory = NatsDirectory(bus, settings)
             with pytest.raises(BusUnavailable):
                 await directory.claim("a", "g")
-            await directory.prepare(settings)
-            await directory.prepare(settings)
+            await directory.prepare()
+            await directory.prepare()
             first = await directory.claim("a", "g")
             proxy.cut()
             await eventually_async(lambda: not bus.connected)
@@ -317,11 +317,11 @@ async def stored(settings: NatsSettings) -> list[bytes]:
 @contextlib.asynccontextmanager
 async def frame_stream(settings: NatsSettings) -> AsyncGenerator[FrameStream]:
     async with nats_bus(settings) as bus:
-        sink = FrameStream(bus, Subjects(settings.nats_namespace).frames("g"))
+        sink = FrameStream(bus, settings, Subjects(settings.nats_namespace).frames("g"))
         with pytest.raises(BusUnavailable):
             await sink.publish("early", b"x")
-        await sink.prepare(settings)
-        await sink.prepare(settings)
+        await sink.prepare()
+        await sink.prepare()
         yield sink
 
 

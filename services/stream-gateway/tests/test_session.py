@@ -23,15 +23,11 @@ def new_session() -> Session:
 class Caller:
     """Somebody who has a command sent."""
 
-    def __init__(
-        self, session: Session, command_id: str = "x", *, wait: bool = True, caller: str = "", expires_in: float = 0
-    ) -> None:
+    def __init__(self, session: Session, command_id: str = "x", *, wait: bool = True, expires_in: float = 0) -> None:
         self.answers: list[str] = []
         expires_at_us = LoopClock().now_us() + int(expires_in * 1e6) if expires_in else 0
         command = ping("c", command_id, expires_at_us=expires_at_us)
-        self.pending = PendingCommand(
-            command, (lambda got: self.answers.append(outcome(got))) if wait else None, caller=caller
-        )
+        self.pending = PendingCommand(command, (lambda got: self.answers.append(outcome(got))) if wait else None)
         self.refused = session.submit(self.pending)
 
     @property
@@ -144,19 +140,6 @@ async def test_what_is_withdrawn_before_it_was_written_never_is() -> None:
     assert (first.answers, second.answers) == ([], [])
     assert [Caller(session, f"n{number}").code for number in range(OUTBOX)] == [None] * OUTBOX, "the place is free"
     session.finish(LOST)
-
-
-@virtual_time
-async def test_only_its_own_caller_withdraws_a_command() -> None:
-    session = new_session()
-    caller = Caller(session, caller="inbox.1")
-    session.withdraw_call("x", "inbox.2")
-    assert session.awaits("x", "inbox.1")
-    assert not session.awaits("x", "inbox.2")
-    session.withdraw_call("x", "inbox.1")
-    session.withdraw_call("x", "inbox.1")
-    assert not session.awaits("x", "inbox.1")
-    assert caller.answers == []
 
 
 @virtual_time

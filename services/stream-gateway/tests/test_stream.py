@@ -89,7 +89,7 @@ async def test_a_lost_connection_is_cleaned_up() -> None:
         assert len(replica.engine.table) == 0
         assert replica.sink.entries[-1].closed.reason == "disconnected"
         await asyncio.sleep(1)
-        assert list(w.bus._handlers) == [f"_INBOX.{1}.*", "test.gateway.gateway-1.probe"]
+        assert list(w.bus._handlers) == [f"_INBOX.{1}.*", "test.gateway.gateway-1.calls"]
 
 
 @virtual_time

@@ -11,7 +11,7 @@ import uvloop
 from service_kit.logs import configure_logging
 from service_kit.settings import load_settings
 
-from .application import Gateway, StartError
+from .application import BusLostError, Gateway, StartError
 from .settings import GatewaySettings
 from .supervisor import supervise
 
@@ -30,7 +30,7 @@ def main() -> None:
     # A third less CPU in the loop than asyncio's own, most of all on the way through NATS.
     try:
         uvloop.run(_run(settings, arguments.workers))
-    except StartError as error:
+    except (StartError, BusLostError) as error:
         parser.exit(1, f"stream_gateway: {error}\n")
 
 

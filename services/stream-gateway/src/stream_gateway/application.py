@@ -54,6 +54,10 @@ def engine_config(settings: GatewaySettings, gateway_id: str) -> EngineConfig:
     )
 
 
+class BusLostError(Exception):
+    """NATS has ended the connection for good: a fresh start is needed."""
+
+
 class StartError(Exception):
     """The gateway can not start as it was told to; the message says why."""
 
@@ -73,8 +77,9 @@ class Gateway:
         self._clock = SystemClock()
         self.gateway_id = settings.make_gateway_id()
         self._bus = NatsBus()
-        self._directory = NatsDirectory(self._bus)
-        self._frames = FrameStream(self._bus, Subjects(settings.nats_namespace).frames(self.gateway_id))
+        self._directory = NatsDirectory(self._bus, settings)
+        subject = Subjects(settings.nats_namespace).frames(self.gateway_id)
+        self._frames = FrameStream(self._bus, settings, subject)
         self._engine = Engine(
             contract=CryptoContract(settings.max_message_bytes),
             bus=self._bus,
@@ -92,6 +97,7 @@ class Gateway:
         except OSError as error:
             raise StartError(f"can not listen on {settings.ops_host}:{settings.ops_port} (ops): {error}") from error
         self._ready = False
+        self._bus_lost = asyncio.Event()
         self._beat = self._clock.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -99,6 +105,7 @@ class Gateway:
 
         Raises:
             StartError: the gRPC port is taken, or NATS is not set up for frames.
+            BusLostError: NATS has ended the connection for good; the clients have been drained.
         """
         settings = self._settings
         self._ops.start()
@@ -110,24 +117,28 @@ class Gateway:
         heart = asyncio.create_task(self._keep_beating())
         joining = asyncio.create_task(self._join())
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({joining, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        lost = asyncio.create_task(self._bus_lost.wait())
+        await asyncio.wait({joining, stopping, lost}, return_when=asyncio.FIRST_COMPLETED)
         if joining.done():
             joining.result()
-            await stopping
+            await asyncio.wait({stopping, lost}, return_when=asyncio.FIRST_COMPLETED)
         joining.cancel()
         await self._leave()
-        heart.cancel()
+        for task in (heart, stopping, lost):
+            task.cancel()
         self._ops.close()
         log.info("gateway stopped", extra={"gateway_id": self.gateway_id})
+        if self._bus_lost.is_set():
+            raise BusLostError("NATS has closed the connection for good; see its log for the reason")
 
     async def _join(self) -> None:
         """Become part of the system: needs NATS with JetStream once."""
         settings = self._settings
-        await self._bus.connect(settings, f"gateway {self.gateway_id}", self._engine.lease.lapse)
+        await self._bus.connect(settings, f"gateway {self.gateway_id}", self._engine.lease.lapse, self._bus_lost.set)
         while True:
             try:
-                await self._directory.prepare(settings)
-                await self._frames.prepare(settings)
+                await self._directory.prepare()
+                await self._frames.prepare()
                 await self._engine.start()
                 break
             except ValueError as error:

@@ -39,7 +39,8 @@ class _GrpcStream:
         """The address that the edge saw, or the direct one."""
         for key, value in self._context.invocation_metadata() or ():
             if key == "x-forwarded-for":
-                return str(value)[:PEER_LENGTH]
+                # Envoy appends what it saw; what stands before it is the client's own word.
+                return str(value).rpartition(",")[2].strip()[:PEER_LENGTH]
         return str(self._context.peer())
 
     async def read(self) -> bytes | None:
