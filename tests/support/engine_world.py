@@ -58,6 +58,7 @@ class RecordingSink:
         fault: raised instead of storing (SinkFull, BusUnavailable), or None.
         takes_then_fails: store, and then raise `fault`: the answer was lost.
         gate: set = answer; cleared = keep the publisher waiting.
+        refuses: ids that are not taken, whatever else.
     """
 
     def __init__(self) -> None:
@@ -65,6 +66,7 @@ class RecordingSink:
         self.offered: list[str] = []
         self.fault: type[SinkFull | BusUnavailable] | None = None
         self.takes_then_fails = False
+        self.refuses: set[str] = set()
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -72,6 +74,8 @@ class RecordingSink:
         """See `FrameSink`."""
         self.offered.append(frame_id)
         await self.gate.wait()
+        if frame_id in self.refuses:
+            raise BusUnavailable("not this one")
         if self.fault is None or self.takes_then_fails:
             self.stored.setdefault(frame_id, data)
         if self.fault is not None:

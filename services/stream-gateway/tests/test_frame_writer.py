@@ -303,3 +303,19 @@ async def test_every_order_of_arrival_is_kept_within_a_session() -> None:
     entries = [entry for data in bench.sink.stored.values() for entry in Frame.FromString(data).entries]
     for session in sessions:
         assert [e.position for e in entries if e.client_id == session.client_id] == list(range(1, 101))
+
+
+@virtual_time
+async def test_a_refused_frame_does_not_hold_up_the_receipts_of_others() -> None:
+    bench = Bench()
+    bench.sink.fault = BusUnavailable
+    bench.report(b"refused", "m1")
+    await until(lambda: bench.sink.offered)
+    bench.sink.refuses = {bench.sink.offered[0]}
+    bench.sink.fault = None
+    bench.report(b"taken", "m2")
+    await until(lambda: b"taken" in bench.reports)
+    assert b"refused" not in bench.reports
+    bench.sink.refuses.clear()
+    await bench.writer.flush()
+    assert sorted(bench.reports) == [b"refused", b"taken"]

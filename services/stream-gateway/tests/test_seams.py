@@ -296,6 +296,27 @@ async def test_the_directory_says_when_it_can_not_be_asked(nats_server: NatsServ
             assert await directory.current_epoch("a") == first
 
 
+async def test_a_lost_directory_and_a_lost_log_are_made_anew(nats_server: NatsServer, nats_namespace: str) -> None:
+    settings = settings_of(nats_server, nats_namespace)
+    subjects = Subjects(settings.nats_namespace)
+    async with nats_bus(settings) as bus:
+        directory = NatsDirectory(bus, settings)
+        sink = FrameStream(bus, settings, subjects.frames("g"))
+        await directory.prepare()
+        await sink.prepare()
+        assert await directory.claim("a", "g") > 0
+        js = bus.client.jetstream()
+        await js.delete_key_value(subjects.sessions_bucket)
+        await js.delete_stream(subjects.frames_stream)
+
+        with pytest.raises(BusUnavailable):
+            await directory.claim("a", "g")
+        assert await directory.claim("a", "g") > 0
+        with pytest.raises(BusUnavailable):
+            await sink.publish("g:1", b"x")
+        await sink.publish("g:1", b"x")
+
+
 # The durable log
 
 

@@ -302,3 +302,21 @@ async def test_many_come_and_go_and_nothing_is_left() -> None:
             assert replica.engine.writer.undurable_bytes == 0
             assert not replica.engine.table._subscriptions
             assert not replica.engine.peers._handlers
+
+
+@virtual_time
+async def test_no_stream_is_opened_while_too_much_is_not_durable() -> None:
+    async with world(process_budget_bytes=1000) as w:
+        (replica,) = w.replicas
+        client = await connect(replica)
+        replica.sink.fault = SinkFull
+        client.say("m", log=pb.LogEntry(message="x" * 4000))
+        await until(lambda: replica.engine.writer.over_budget(2))
+        before = replica.engine.writer.undurable_bytes
+        for number in range(20):
+            end = await WorldClient(replica.engine, f"other-{number}").ended()
+            assert (end.status, end.reason) == (EndStatus.UNAVAILABLE, "overloaded")
+        assert replica.engine.writer.undurable_bytes == before
+        replica.sink.fault = None
+        await until(lambda: not replica.engine.writer.over_budget())
+        await connect(replica, "other-1")
