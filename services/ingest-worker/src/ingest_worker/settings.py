@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from service_kit.bus import INGEST_ACK_WAIT_SECONDS
 from service_kit.settings import NatsSettings, ServiceSettings
 
 
@@ -31,8 +32,9 @@ class WorkerSettings(ServiceSettings, NatsSettings):
     suspect_deliveries: int = Field(default=5, ge=1)
     """A frame that was delivered more often is written in a transaction of its own."""
 
-    keep_alive_seconds: float = Field(default=10.0, gt=0)
-    """How often JetStream is told that the frames in hand are still being worked on. Below the consumer's ack wait."""
+    keep_alive_seconds: float = Field(default=3.0, gt=0, lt=INGEST_ACK_WAIT_SECONDS / 2)
+    """How often JetStream is told that the frames in hand are still being worked on. Below half of the consumer's ack
+    wait, so that one late word does not make it deliver them again."""
 
     backoff_seconds: float = Field(default=5.0, gt=0)
     """Upper bound of the (random) pause between two attempts while the database is out."""
