@@ -96,13 +96,13 @@ def test_any_first_message_that_says_who_it_is_will_do(gateway_pair: Any, payloa
 
 
 def test_the_log_tells_when_a_session_began_and_ended_and_from_where(gateway_pair: Any) -> None:
-    metadata = (("x-forwarded-for", "192.0.2.7" + ", 192.0.2.8" * 400),)
+    # What a client claims comes before what Envoy saw, however long it is.
+    metadata = (("x-forwarded-for", "192.0.2.7, " * 400 + "192.0.2.8"),)
     client = connect(gateway_pair, metadata=metadata)
     client.close()
     eventually(lambda: [e for e in entries(gateway_pair, client.client_id) if e.HasField("closed")])
     first, *_, last = entries(gateway_pair, client.client_id)
-    assert first.opened.peer.startswith("192.0.2.7")
-    assert len(first.opened.peer) <= 256
+    assert first.opened.peer == "192.0.2.8"
     assert last.closed.reason == "disconnected"
     assert first.epoch == last.epoch > 0
 
