@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,7 @@ _RETRY_SECONDS = 0.25
 
 @dataclass
 class Batch:
-    """What is written in one transaction."""
+    """What is written, and acknowledged, together."""
 
     deliveries: list[Delivery]
     rows: Rows = field(default_factory=Rows)
@@ -46,6 +46,19 @@ class Batch:
     def frames(self) -> list[StoredFrame]:
         """The frames, without what is needed to acknowledge them."""
         return [delivery.frame for delivery in self.deliveries]
+
+
+def in_batches(deliveries: Sequence[Delivery], limit: int) -> list[Batch]:
+    """Part frames into batches of at most `limit` bytes, or of one frame."""
+    batches: list[Batch] = []
+    size = 0
+    for delivery in deliveries:
+        size += len(delivery.frame.data)
+        if not batches or size > limit:
+            batches.append(Batch([]))
+            size = len(delivery.frame.data)
+        batches[-1].deliveries.append(delivery)
+    return batches
 
 
 class Helpers:
@@ -155,20 +168,18 @@ class Worker:
                     await consumer.give_back(batch.deliveries)
 
     async def _prepare(self, consumer: FrameConsumer) -> list[Batch]:
-        """Fetch and decode what makes the next transactions: one batch, and each suspect alone."""
-        deliveries = await consumer.next_batch()
-        batches: list[Batch] = []
+        """Fetch and decode what is written next: batches of the set size, and each suspect alone."""
         together: list[Delivery] = []
-        for delivery in deliveries:
+        suspects: list[Batch] = []
+        for delivery in await consumer.next_batch():
             if delivery.frame.deliveries > 1:
                 metrics.REDELIVERIES.inc()
             if delivery.frame.deliveries > self._settings.suspect_deliveries:
                 metrics.SUSPECTS.inc()
-                batches.append(Batch([delivery]))
+                suspects.append(Batch([delivery]))
             else:
                 together.append(delivery)
-        if together:
-            batches.insert(0, Batch(together))
+        batches = [*in_batches(together, self._settings.batch_bytes), *suspects]
         for batch in batches:
             batch.rows = await asyncio.to_thread(self._decoder.decode, batch.frames)
         return batches
