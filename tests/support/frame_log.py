@@ -69,7 +69,7 @@ class FrameLog:
         js = client.jetstream()
         state = (await js.stream_info(self._subjects.frames_stream)).state
         frames: list[Frame] = []
-        for number in range(state.first_seq, state.last_seq + 1):
+        for number in range(max(1, state.first_seq), state.last_seq + 1):
             message = await js.get_msg(self._subjects.frames_stream, number)
             if not (message.subject or "").endswith(".filler"):
                 frames.append(Frame.FromString(message.data or b""))
