@@ -299,7 +299,7 @@ def test_an_outage_is_nobodys_fault(pipeline: Pipeline, connection: database.Con
         (psycopg.errors.TooManyConnections(), "outage"),
         (psycopg.errors.DiskFull(), "outage"),
         (psycopg.errors.ReadOnlySqlTransaction(), "outage"),
-        (psycopg.errors.QueryCanceled(), "outage"),
+        (psycopg.errors.QueryCanceled(), "timeout"),
         (psycopg.errors.InternalError_(), "outage"),
         (psycopg.OperationalError("connection lost"), "outage"),
         (psycopg.InterfaceError("the connection is closed"), "outage"),

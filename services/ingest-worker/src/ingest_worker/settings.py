@@ -18,7 +18,10 @@ class WorkerSettings(ServiceSettings, NatsSettings):
     """Where PostgreSQL is, as a libpq URL."""
 
     batch_bytes: int = Field(default=1024 * 1024, ge=1024)
-    """Frames of about so many bytes make a batch, which is one database transaction."""
+    """Frames of about so many bytes make a batch, which is one database transaction unless it has too many rows."""
+
+    batch_rows: int = Field(default=10_000, ge=1)
+    """One database transaction writes at most so many rows."""
 
     batch_frames: int = Field(default=500, ge=1, le=5000)
     """A batch has at most so many frames. All workers together must stay below the consumer's `max_ack_pending`."""
@@ -40,7 +43,7 @@ class WorkerSettings(ServiceSettings, NatsSettings):
     """Upper bound of the (random) pause between two attempts while the database is out."""
 
     statement_seconds: float = Field(default=60.0, gt=0)
-    """A statement that takes longer is given up and tried again."""
+    """A statement that takes longer is given up and tried again; the second time with half of the rows, and so on."""
 
     stop_seconds: float = Field(default=20.0, gt=0)
     """How long SIGTERM lets the batch in hand take. Frames that are not written by then are delivered again."""

@@ -19,7 +19,7 @@ from .adapters.database import Connection, Fault, connect, fault_of, prepare
 from .adapters.writer import Outcome
 from .domain.decode import StoredFrame
 from .domain.rows import Rows
-from .pipeline import Pipeline
+from .pipeline import Job, Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +39,20 @@ class Store:
         url: of the database.
         statement_seconds: bound of one statement.
         backoff_seconds: bound of the pause between two attempts.
+        batch_rows: bound of one transaction.
         clock: for the deadline.
 
     Attributes:
         available: whether the database answered last time.
     """
 
-    def __init__(self, url: str, *, statement_seconds: float, backoff_seconds: float, clock: Clock) -> None:
+    def __init__(
+        self, url: str, *, statement_seconds: float, backoff_seconds: float, batch_rows: int, clock: Clock
+    ) -> None:
         self._url = url
         self._statement_seconds = statement_seconds
         self._backoff_seconds = backoff_seconds
+        self._batch_rows = batch_rows
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
         self._connection: Connection | None = None
@@ -71,7 +75,8 @@ class Store:
         Raises:
             StoppedError: see `stop_within`.
         """
-        return await self._persist(lambda: self._ensure().write(frames, rows))
+        job = Job(frames, rows, self._batch_rows)
+        return await self._persist(lambda: self._ensure().run(job))
 
     async def write_once(self, rows: Rows) -> Outcome:
         """Write and commit rows that are not worth waiting for.
@@ -104,7 +109,7 @@ class Store:
                 if fault is Fault.DATA:
                     raise
                 metrics.RETRIES.labels(fault.value).inc()
-                self._note(available=fault is Fault.CONFLICT)
+                self._note(available=fault in {Fault.CONFLICT, Fault.TIMEOUT})
                 log.warning("write failed", extra={"cause": fault.value, "error": str(error).strip()})
             else:
                 self._note(available=True)

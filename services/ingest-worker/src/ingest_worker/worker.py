@@ -111,6 +111,7 @@ class Worker:
             settings.database_url,
             statement_seconds=settings.statement_seconds,
             backoff_seconds=settings.backoff_seconds,
+            batch_rows=settings.batch_rows,
             clock=clock,
         )
         self._presence = PresenceListener(Subjects(settings.nats_namespace).presence)
@@ -189,8 +190,6 @@ class Worker:
         started = self._clock.monotonic()
         outcomes = await self._store.write(batch.frames, batch.rows)
         metrics.COMMIT_SECONDS.observe(self._clock.monotonic() - started)
-        if len(outcomes) > 1:
-            metrics.BISECTIONS.inc()
         for outcome in outcomes:
             for table, count in outcome.written.items():
                 metrics.ROWS.labels(table).inc(count)

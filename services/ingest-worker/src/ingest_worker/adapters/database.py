@@ -24,6 +24,8 @@ class Fault(StrEnum):
     """Another transaction was in the way (deadlock, serialization): try again at once."""
     OUTAGE = "outage"
     """The database can not be reached, or can not write: wait."""
+    TIMEOUT = "timeout"
+    """A statement took too long, or was cancelled: try again, the second time with less."""
     SCHEMA = "schema"
     """A table or column is missing, or may not be touched: wait for the migration or the grant."""
     DATA = "data"
@@ -42,6 +44,9 @@ _CONFLICT_CODES = frozenset(
 )
 
 
+_TIMEOUT_CODE = "57014"  # query_canceled
+
+
 def fault_of(error: Exception) -> Fault:
     """Tell what an error means. What PostgreSQL does not call the data's fault is not held against it."""
     if not isinstance(error, psycopg.Error):
@@ -53,6 +58,8 @@ def fault_of(error: Exception) -> Fault:
         return Fault.DATA if isinstance(error, psycopg.DataError) else Fault.OUTAGE
     if code in _CONFLICT_CODES:
         return Fault.CONFLICT
+    if code == _TIMEOUT_CODE:
+        return Fault.TIMEOUT
     if code[:2] in _DATA_CLASSES:
         return Fault.DATA
     return Fault.SCHEMA if code[:2] == "42" else Fault.OUTAGE
