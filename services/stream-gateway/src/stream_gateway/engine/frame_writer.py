@@ -29,7 +29,7 @@ FRAME_BYTES = 512 * 1024
 FRAMES_UNDER_WAY = 8
 # Between two frames that are not full: a publish, and a receipt to each client in the frame, cost far more than an
 # entry.
-PACE_SECONDS = 0.005
+PACE_SECONDS = 0.003
 # What an entry costs beyond its texts: numbers, tags, lengths. In memory it is more, so that even the emptiest messages
 # spend the budget.
 ENTRY_OVERHEAD = 128
