@@ -15,7 +15,7 @@ from service_kit.settings import load_settings
 from .adapters.database import connect, prepare
 from .adapters.replay import Replay, Selection
 from .settings import WorkerSettings
-from .worker import Worker
+from .worker import BusClosedError, Worker
 
 
 def main() -> None:
@@ -25,7 +25,11 @@ def main() -> None:
     if arguments.command == "replay":
         sys.exit(_replay(settings, arguments))
     configure_logging("ingest-worker", settings.log_level)
-    asyncio.run(_run(settings))
+    try:
+        asyncio.run(_run(settings))
+    except BusClosedError:
+        # It is logged. Whoever watches over this process starts another one.
+        sys.exit(1)
 
 
 async def _run(settings: WorkerSettings) -> None:

@@ -46,7 +46,8 @@ class WorkerSettings(ServiceSettings, NatsSettings):
     """A statement that takes longer is given up and tried again; the second time with half of the rows, and so on."""
 
     stop_seconds: float = Field(default=20.0, gt=0)
-    """How long SIGTERM lets the batch in hand take. Frames that are not written by then are delivered again."""
+    """How long SIGTERM lets the batch in hand take. Frames that are not written by then are delivered again. Whatever
+    does not answer, the process ends ten seconds later at the latest: keep the orchestrator's grace period above."""
 
     presence_seconds: float = Field(default=1.0, gt=0)
     """How often what the gateways' presence snapshots say is written."""
