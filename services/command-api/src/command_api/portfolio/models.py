@@ -58,8 +58,12 @@ class WalletBalance(Report):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["client_id", "message_id"], name="wallet_balances_key"),
         ]
-        # Retention deletes by time; rows arrive in about that order, for which BRIN costs next to nothing per row.
-        indexes: ClassVar = [BrinIndex(fields=["received_at"], name="wallet_balances_received", autosummarize=True)]
+        indexes: ClassVar = [
+            # Retention deletes by time; rows arrive in about that order, for which BRIN costs next to nothing per row.
+            BrinIndex(fields=["received_at"], name="wallet_balances_received", autosummarize=True),
+            # The worker makes the latest state anew from its history when an earlier copy of a report comes late.
+            models.Index(fields=["client_id", "wallet_id", "symbol"], name="wallet_balances_wallet"),
+        ]
 
 
 class Transaction(models.Model):
@@ -117,4 +121,7 @@ class TransactionEvent(Report):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["client_id", "message_id"], name="transaction_events_key"),
         ]
-        indexes: ClassVar = [BrinIndex(fields=["received_at"], name="transaction_events_received", autosummarize=True)]
+        indexes: ClassVar = [
+            BrinIndex(fields=["received_at"], name="transaction_events_received", autosummarize=True),
+            models.Index(fields=["client_id", "transaction_id"], name="transaction_events_transaction"),
+        ]
