@@ -69,8 +69,8 @@ SETTINGS = {
     "command-api": (
         "command_api.settings",
         "ApiSettings",
-        "OPS_HOST OPS_PORT HOST PORT DATABASE_URL GATEWAY_ADDRESS SECRET_KEY OPEN_ON_LOOPBACK ALLOWED_HOSTS "
-        "CSRF_TRUSTED_ORIGINS SHUTDOWN_TIMEOUT",
+        """OPS_HOST OPS_PORT HOST PORT DATABASE_URL GATEWAY_ADDRESS SECRET_KEY OPEN_ON_LOOPBACK ALLOWED_HOSTS
+        CSRF_TRUSTED_ORIGINS SHUTDOWN_TIMEOUT""",
     ),
 }
 
@@ -183,21 +183,23 @@ def _schema(values: list[Value]) -> Schema:
 
 def _schema_of(value: Value) -> Schema:
     described: Schema = {"description": value.words} if value.words else {}
+    kind, *arguments = value.kind.split() or [""]
     if value.is_group:
-        return described | {"type": "object", "additionalProperties": False, "properties": {}}
-    kind, *arguments = value.kind.split()[:1] + value.kind.split()[1:] or [""]
-    if kind == "enum":
-        return described | {"type": "string", "enum": arguments}
-    if kind == "settings":
-        return described | _settings(arguments[0])
-    if kind:
-        return described | TYPES[kind]
-    if isinstance(value.default, bool):
-        return described | {"type": "boolean"}
-    if isinstance(value.default, int):
-        return described | {"type": "integer", "minimum": 0}
-    assert isinstance(value.default, str), value
-    return described | {"type": "string"}
+        kind_schema: Schema = {"type": "object", "additionalProperties": False, "properties": {}}
+    elif kind == "enum":
+        kind_schema = {"type": "string", "enum": arguments}
+    elif kind == "settings":
+        kind_schema = _settings(arguments[0])
+    elif kind:
+        kind_schema = TYPES[kind]
+    elif isinstance(value.default, bool):
+        kind_schema = {"type": "boolean"}
+    elif isinstance(value.default, int):
+        kind_schema = {"type": "integer", "minimum": 0}
+    else:
+        assert isinstance(value.default, str), value
+        kind_schema = {"type": "string"}
+    return described | kind_schema
 
 
 def _settings(service: str) -> Schema:

@@ -1,4 +1,4 @@
-"""`python -m ingest_worker` works until SIGTERM; `python -m ingest_worker replay` tries dead letters again."""
+"""`python -m ingest_worker` works until SIGTERM; `… replay` tries dead letters again; `… wait` waits for the tables."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from service_kit.settings import load_settings
 from .adapters.database import connect, prepare
 from .adapters.replay import Replay, Selection
 from .settings import WorkerSettings
+from .store import StoppedError, Store
 from .worker import Worker
 
 
@@ -25,15 +26,43 @@ def main() -> None:
     if arguments.command == "replay":
         sys.exit(_replay(settings, arguments))
     configure_logging("ingest-worker", settings.log_level)
+    if arguments.command == "wait":
+        sys.exit(asyncio.run(_wait(settings)))
     asyncio.run(_run(settings))
 
 
 async def _run(settings: WorkerSettings) -> None:
+    await Worker(settings, SystemClock()).run(_stop_on_signals())
+
+
+async def _wait(settings: WorkerSettings) -> int:
+    """Return when the database has every table and column that the worker writes; the exit status is 1 when stopped."""
+    store = Store(
+        settings.database_url,
+        statement_seconds=settings.statement_seconds,
+        backoff_seconds=settings.backoff_seconds,
+        clock=SystemClock(),
+    )
+    opening = asyncio.create_task(store.open())
+    stopping = asyncio.create_task(_stop_on_signals().wait())
+    await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    store.stop_within(0)
+    try:
+        await opening
+    except StoppedError:
+        return 1
+    finally:
+        await store.close()
+    return 0
+
+
+def _stop_on_signals() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    await Worker(settings, SystemClock()).run(stop)
+    return stop
 
 
 def _replay(settings: WorkerSettings, arguments: argparse.Namespace) -> int:
@@ -58,7 +87,8 @@ def _replay(settings: WorkerSettings, arguments: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ingest_worker", description="Writes durable frames into PostgreSQL.")
-    commands = parser.add_subparsers(dest="command", metavar="replay")
+    commands = parser.add_subparsers(dest="command", metavar="replay | wait")
+    commands.add_parser("wait", help="wait for the tables", description="Returns when the tables are there.")
     replay = commands.add_parser("replay", help="try dead letters again", description="Tries dead letters again.")
     replay.add_argument("--client-id", help="only those of this client")
     replay.add_argument("--reason", help="only those with this reason")
