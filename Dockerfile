@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One image for each service: `make images`, or
 #   docker build --target stream-gateway --tag crypto-streaming/stream-gateway:0.1.0 .
 #
@@ -70,8 +69,9 @@ LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.vendor="crypto-streaming"
 # The file system is read-only: what is compiled at the start goes to /tmp.
-ENV PATH=/app/bin:/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONPYCACHEPREFIX=/tmp/pycache
-WORKDIR /tmp
+ENV PATH=/app/bin:/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONPYCACHEPREFIX=/tmp/pycache \
+    PYTHONSAFEPATH=1
+WORKDIR /
 USER 10001:10001
 STOPSIGNAL SIGTERM
 
