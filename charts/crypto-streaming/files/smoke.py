@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from decimal import Decimal
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -87,6 +88,7 @@ async def eventually(what: str, ask: Callable[[], Any]) -> Any:
 
     Raises:
         TimeoutError: it never was.
+        AssertionError: the question was refused.
     """
     problem = ""
     loop = asyncio.get_running_loop()
@@ -97,7 +99,11 @@ async def eventually(what: str, ask: Callable[[], Any]) -> Any:
                 print(f"ok: {what}", flush=True)
                 return answer
             problem = "not yet"
-        except (HTTPError, URLError, TimeoutError, ConnectionError) as error:
+        except HTTPError as error:
+            problem = f"{error.code} {error.read().decode(errors='replace')}"
+            if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise AssertionError(f"{what}: {problem}") from error
+        except (URLError, TimeoutError, ConnectionError) as error:
             problem = repr(error)
         await asyncio.sleep(PAUSE_SECONDS)
     raise TimeoutError(f"{what}: {problem}")
@@ -129,7 +135,7 @@ async def check(arguments: argparse.Namespace, rest: Rest, tls: TlsOptions | Non
             return bool(answer["command_result"]["success"])
 
         def stored() -> bool:
-            rows = rest.call("GET", f"/wallets/?client_id={CLIENT}")
+            rows = rest.call("GET", f"/wallets/?client={CLIENT}")
             return any(Decimal(row["balance_available"]) == amount for row in rows)
 
         await eventually("a command by REST was acknowledged", acknowledged)
