@@ -33,11 +33,19 @@ def main() -> int:
     parser.add_argument(
         "--self-check", action="store_true", help="measure a second floor in place of the gateway: shows the noise"
     )
+    parser.add_argument(
+        "--floor-loop",
+        choices=["uvloop", "asyncio"],
+        default="uvloop",
+        help="event loop of the gRPC floors; the gateway's own is uvloop",
+    )
     arguments = parser.parse_args()
-    plan = dataclasses.replace(QUICK if arguments.quick else Plan(), self_check=arguments.self_check)
+    plan = dataclasses.replace(
+        QUICK if arguments.quick else Plan(), self_check=arguments.self_check, floor_loop=arguments.floor_loop
+    )
 
     figures: list[Figure] = []
-    broken: list[str] = []
+    broken: dict[str, str] = {}
     for name in arguments.only or CASES:
         print(f"{name} ...", end="", flush=True)
         start = time.monotonic()
@@ -45,12 +53,12 @@ def main() -> int:
             figures += asyncio.run(CASES[name](plan))
         except Exception:  # noqa: BLE001  (the others are measured all the same; the status tells)
             traceback.print_exc()
-            broken.append(name)
+            broken[name] = traceback.format_exc()
         print(f" {time.monotonic() - start:.0f} s", flush=True)
 
     if figures:
         print(f"\n{table(figures)}\n")
-        print(f"All rounds: {write_results(figures, quick=arguments.quick)}")
+    print(f"All rounds: {write_results(figures, plan, broken)}")
     missed = [figure.name for figure in figures if not figure.ok]
     if missed:
         print(f"{len(missed)} of {len(figures)} figures miss their bound.")

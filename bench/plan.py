@@ -17,6 +17,8 @@ class Plan:
         idle_streams: streams whose memory is measured.
         rows: messages in the worker's backlog of a round.
         rest_calls: REST requests of a round.
+        floor_loop: the event loop of the gRPC floors. The gateway's own, or the ratio would count the difference
+            between two loops as if it were ours.
         self_check: measure a second floor in the place of the gateway: what the ratios then differ from 1 is noise.
     """
 
@@ -27,6 +29,7 @@ class Plan:
     idle_streams: int = 1000
     rows: int = 40_000
     rest_calls: int = 500
+    floor_loop: str = "uvloop"
     self_check: bool = False
 
 

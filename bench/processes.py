@@ -85,12 +85,17 @@ class Child:
 
 
 class Floor(Child):
-    """A gRPC floor: `relay` or `ingest`."""
+    """A gRPC floor.
+
+    Args:
+        name: `relay` or `ingest`.
+        loop: the event loop it runs on: `uvloop` or `asyncio`.
+    """
 
     address = ""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"bench.floors.{name}")
+    def __init__(self, name: str, loop: str) -> None:
+        super().__init__(f"bench.floors.{name}", loop)
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()

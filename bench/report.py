@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+
+from bench.plan import Plan
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -115,14 +117,16 @@ def _row(figure: Figure) -> tuple[str, ...]:
     )
 
 
-def write_results(figures: Sequence[Figure], *, quick: bool) -> Path:
-    """Keep the figures with all their rounds as JSON under `bench/results`; returns the file."""
+def write_results(figures: Sequence[Figure], plan: Plan, broken: Mapping[str, str]) -> Path:
+    """Keep the figures with all their rounds, and what broke, as JSON under `bench/results`; returns the file."""
     RESULTS.mkdir(exist_ok=True)
     now = datetime.now(UTC)
     path = RESULTS / f"{now:%Y%m%dT%H%M%SZ}.json"
     content = {
         "at": now.isoformat(timespec="seconds"),
-        "quick": quick,
+        "plan": asdict(plan),
+        "load_average": os.getloadavg(),
+        "broken": dict(broken),
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
         "figures": [
             {

@@ -37,7 +37,7 @@ async def gateways(plan: Plan, floor: str, count: int) -> AsyncGenerator[list[Ta
         count: how many gateways.
     """
     if plan.self_check:
-        async with Floor(floor) as twin:
+        async with Floor(floor, plan.floor_loop) as twin:
             yield [Target(twin.address, twin.pid)] * count
         return
     directory = scratch_directory("bench")

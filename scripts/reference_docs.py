@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings
 
 from crypto_streaming import ERRORS, ErrorCode
 from service_kit.deadletters import DeadLetterReason
+from service_kit.loop_metrics import LoopCounter, LoopGauge, LoopHistogram
 from service_kit.settings import settings_reference
 
 # service -> (module, class) of its settings
@@ -78,11 +79,11 @@ def _metrics() -> str:
     for service, module in METRICS.items():
         rows: list[tuple[str, str, str, str]] = []
         for metric in vars(importlib.import_module(module)).values():
-            if not isinstance(metric, MetricWrapperBase):
+            if not isinstance(metric, MetricWrapperBase | LoopCounter | LoopGauge | LoopHistogram):
                 continue
             family = next(iter(metric.describe()))
             name = f"{family.name}_total" if family.type == "counter" else family.name
-            labels = ", ".join(getattr(metric, "_labelnames", ()))
+            labels = ", ".join(getattr(metric, "_labelnames", None) or getattr(metric, "_labels", ()))
             rows.append((f"`{name}`", family.type, labels, family.documentation))
         parts += [f"## {service}\n", _table(("metric", "type", "labels", "what it says"), rows)]
     return "\n".join(parts)

@@ -26,7 +26,7 @@ async def measure(plan: Plan) -> list[Figure]:
     far_cpu = Figure(f"command, other replica, {IN_FLIGHT} in flight: CPU of both gateways", "µs/op", 1e6)
 
     async with (
-        Floor("relay") as relay,
+        Floor("relay", plan.floor_loop) as relay,
         gateways(plan, "relay", 2) as (near, far),
         Generator() as floor_fleet,
         Generator() as fleet,

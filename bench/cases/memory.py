@@ -22,7 +22,7 @@ async def measure(plan: Plan) -> list[Figure]:
     """Run the benchmark."""
     memory = Figure(f"idle stream, of {plan.idle_streams}: memory", "KiB", 1 / 1024, Bound(1.3, at_most=True))
     for _ in range(plan.memory_rounds):
-        async with Floor("relay") as relay:
+        async with Floor("relay", plan.floor_loop) as relay:
             bare = await _bytes_per_stream(Target(relay.address, relay.pid), plan.idle_streams)
         async with gateways(plan, "relay", 1) as (gateway,):
             ours = await _bytes_per_stream(gateway, plan.idle_streams)

@@ -23,7 +23,11 @@ async def measure(plan: Plan) -> list[Figure]:
     cpu = Figure(f"messages in, one by one, {IN_FLIGHT} in flight: server CPU", "µs/op", 1e6, Bound(1.4, at_most=True))
     batched = Figure(f"messages in, in batches of {BATCH}: rate", "/s", 1, Bound(10, at_most=False))
 
-    async with Floor("ingest") as sink, gateways(plan, "ingest", 1) as (gateway,), Generator() as sender:
+    async with (
+        Floor("ingest", plan.floor_loop) as sink,
+        gateways(plan, "ingest", 1) as (gateway,),
+        Generator() as sender,
+    ):
         floor = Target(sink.address, sink.pid)
         serial = 0
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import grpc.aio
 
-from bench.floors.serving import serve
+from bench.floors.serving import run
 from crypto_streaming import pb
 
 # A receipt goes out when a stream has this many to say, or this long after the first of them.
@@ -56,4 +56,4 @@ class Ingest(pb.CryptoStreamingServiceServicer):
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Ingest()))
+    run(Ingest())

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import grpc.aio
 
-from bench.floors.serving import serve
+from bench.floors.serving import run
 from crypto_streaming import pb
 
 
@@ -57,4 +57,4 @@ class Relay(pb.CryptoStreamingServiceServicer):
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Relay()))
+    run(Relay())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+
 import grpc.aio
+import uvloop
 
 from crypto_streaming import pb
 
@@ -10,8 +14,14 @@ from crypto_streaming import pb
 OPTIONS = (("grpc.so_reuseport", 0),)
 
 
-async def serve(servicer: pb.CryptoStreamingServiceServicer) -> None:
-    """Serve the contract on 127.0.0.1 until killed; the first line of standard output is `host:port`."""
+def run(servicer: pb.CryptoStreamingServiceServicer) -> None:
+    """Serve until killed, on the event loop that the command line names: `uvloop`, as the gateway, or `asyncio`."""
+    runner = {"uvloop": uvloop.run, "asyncio": asyncio.run}[sys.argv[1]]
+    runner(_serve(servicer))
+
+
+async def _serve(servicer: pb.CryptoStreamingServiceServicer) -> None:
+    """The first line of standard output is `host:port`."""
     server = grpc.aio.server(options=OPTIONS)
     pb.add_CryptoStreamingServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

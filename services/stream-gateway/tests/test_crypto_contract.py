@@ -324,3 +324,12 @@ def test_notices_say_what_they_mean() -> None:
     assert (reconnect.delay.ToMilliseconds(), reconnect.reason) == (250, "why")
     for notice in (CONTRACT.welcome(terms), CONTRACT.receipt(["a"]), CONTRACT.reconnect(1, "x")):
         assert pb.DjangoCommand.FromString(notice).command_id == ""
+
+
+def test_noise_over_the_limit_is_kept_in_part() -> None:
+    raw = b"\xff" * (LIMIT + 1)
+    rejected = parse(raw).rejected
+    assert rejected is not None
+    assert rejected.reason == "UNPARSABLE"
+    assert len(rejected.payload) < LIMIT
+    assert rejected.length == len(raw)

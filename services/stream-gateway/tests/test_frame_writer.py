@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from support.engine_world import RecordingSink, until
+from support.engine_world import RecordingSink, metric, until
 from support.virtual_time import LoopClock, virtual_time
 
 from service_kit.frames import Frame, Rejected
-from stream_gateway import metrics
 from stream_gateway.engine.frame_writer import FRAME_BYTES, FRAMES_UNDER_WAY, PACE_SECONDS, FrameWriter
 from stream_gateway.engine.seams import BusUnavailable, SinkFull
 from stream_gateway.engine.session import Session
@@ -174,7 +173,7 @@ async def test_no_frame_is_ever_too_large_for_the_bus() -> None:
 async def test_a_frame_that_is_not_taken_is_offered_again_under_its_id(fault: type[SinkFull | BusUnavailable]) -> None:
     bench = Bench()
     why = "full" if fault is SinkFull else "unavailable"
-    before = metrics.FRAME_RETRIES.labels(why)._value.get()
+    before = metric("gateway_frame_retries_total", why=why)
     bench.sink.fault = fault
     bench.report(b"x", "m1")
     await asyncio.sleep(60)
@@ -186,7 +185,7 @@ async def test_a_frame_that_is_not_taken_is_offered_again_under_its_id(fault: ty
     await bench.writer.flush()
     assert bench.reports == [b"x"]
     assert bench.session.next_receipts() == ["m1"]
-    assert metrics.FRAME_RETRIES.labels(why)._value.get() > before
+    assert metric("gateway_frame_retries_total", why=why) > before
 
 
 @virtual_time
@@ -214,7 +213,8 @@ async def test_receipts_come_only_after_the_log_has_taken_the_frame() -> None:
     assert (bench.session.outstanding_messages, bench.session.outstanding_bytes) == (3, 3)
     bench.sink.gate.set()
     await bench.writer.flush()
-    assert bench.session.next_receipts() == ["m1", "m2"]
+    # An ack does not occupy the window, and is confirmed all the same.
+    assert bench.session.next_receipts() == ["m1", "m2", "ack"]
     assert (bench.session.outstanding_messages, bench.session.outstanding_bytes) == (0, 0)
 
 
@@ -303,3 +303,19 @@ async def test_every_order_of_arrival_is_kept_within_a_session() -> None:
     entries = [entry for data in bench.sink.stored.values() for entry in Frame.FromString(data).entries]
     for session in sessions:
         assert [e.position for e in entries if e.client_id == session.client_id] == list(range(1, 101))
+
+
+@virtual_time
+async def test_a_refused_frame_does_not_hold_up_the_receipts_of_others() -> None:
+    bench = Bench()
+    bench.sink.fault = BusUnavailable
+    bench.report(b"refused", "m1")
+    await until(lambda: bench.sink.offered)
+    bench.sink.refuses = {bench.sink.offered[0]}
+    bench.sink.fault = None
+    bench.report(b"taken", "m2")
+    await until(lambda: b"taken" in bench.reports)
+    assert b"refused" not in bench.reports
+    bench.sink.refuses.clear()
+    await bench.writer.flush()
+    assert sorted(bench.reports) == [b"refused", b"taken"]

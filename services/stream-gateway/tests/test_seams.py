@@ -249,8 +249,8 @@ async def directory(
         return
     settings = settings_of(nats_server, nats_namespace)
     async with nats_bus(settings) as bus:
-        made = NatsDirectory(bus)
-        await made.prepare(settings)
+        made = NatsDirectory(bus, settings)
+        await made.prepare()
         yield made
 
 
@@ -279,11 +279,11 @@ async def test_the_directory_says_when_it_can_not_be_asked(nats_server: NatsServ
     settings = settings_of(nats_server, nats_namespace)
     with TcpProxy(nats_server.port) as proxy:
         async with nats_bus(settings.model_copy(update={"nats_url": f"nats://{proxy.address}"})) as bus:
-            directory = NatsDirectory(bus)
+            directory = NatsDirectory(bus, settings)
             with pytest.raises(BusUnavailable):
                 await directory.claim("a", "g")
-            await directory.prepare(settings)
-            await directory.prepare(settings)
+            await directory.prepare()
+            await directory.prepare()
             first = await directory.claim("a", "g")
             proxy.cut()
             await eventually_async(lambda: not bus.connected)
@@ -294,6 +294,27 @@ async def test_the_directory_says_when_it_can_not_be_asked(nats_server: NatsServ
             proxy.heal()
             await eventually_async(lambda: bus.connected)
             assert await directory.current_epoch("a") == first
+
+
+async def test_a_lost_directory_and_a_lost_log_are_made_anew(nats_server: NatsServer, nats_namespace: str) -> None:
+    settings = settings_of(nats_server, nats_namespace)
+    subjects = Subjects(settings.nats_namespace)
+    async with nats_bus(settings) as bus:
+        directory = NatsDirectory(bus, settings)
+        sink = FrameStream(bus, settings, subjects.frames("g"))
+        await directory.prepare()
+        await sink.prepare()
+        assert await directory.claim("a", "g") > 0
+        js = bus.client.jetstream()
+        await js.delete_key_value(subjects.sessions_bucket)
+        await js.delete_stream(subjects.frames_stream)
+
+        with pytest.raises(BusUnavailable):
+            await directory.claim("a", "g")
+        assert await directory.claim("a", "g") > 0
+        with pytest.raises(BusUnavailable):
+            await sink.publish("g:1", b"x")
+        await sink.publish("g:1", b"x")
 
 
 # The durable log
@@ -317,11 +338,11 @@ async def stored(settings: NatsSettings) -> list[bytes]:
 @contextlib.asynccontextmanager
 async def frame_stream(settings: NatsSettings) -> AsyncGenerator[FrameStream]:
     async with nats_bus(settings) as bus:
-        sink = FrameStream(bus, Subjects(settings.nats_namespace).frames("g"))
+        sink = FrameStream(bus, settings, Subjects(settings.nats_namespace).frames("g"))
         with pytest.raises(BusUnavailable):
             await sink.publish("early", b"x")
-        await sink.prepare(settings)
-        await sink.prepare(settings)
+        await sink.prepare()
+        await sink.prepare()
         yield sink
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.engine_world import outcome, ping
+from support.engine_world import metric, outcome, ping
 from support.virtual_time import LoopClock, virtual_time
 
 from crypto_streaming.errors import ErrorCode
-from stream_gateway import metrics
 from stream_gateway.engine.contract import Failure
 from stream_gateway.engine.session import RECEIPT_IDS, EndStatus, PendingCommand, Session, SessionEnd
 
@@ -24,15 +23,11 @@ def new_session() -> Session:
 class Caller:
     """Somebody who has a command sent."""
 
-    def __init__(
-        self, session: Session, command_id: str = "x", *, wait: bool = True, caller: str = "", expires_in: float = 0
-    ) -> None:
+    def __init__(self, session: Session, command_id: str = "x", *, wait: bool = True, expires_in: float = 0) -> None:
         self.answers: list[str] = []
         expires_at_us = LoopClock().now_us() + int(expires_in * 1e6) if expires_in else 0
         command = ping("c", command_id, expires_at_us=expires_at_us)
-        self.pending = PendingCommand(
-            command, (lambda got: self.answers.append(outcome(got))) if wait else None, caller=caller
-        )
+        self.pending = PendingCommand(command, (lambda got: self.answers.append(outcome(got))) if wait else None)
         self.refused = session.submit(self.pending)
 
     @property
@@ -41,7 +36,7 @@ class Caller:
 
 
 def waits() -> float:
-    return metrics.ACK_WAITS._value.get()
+    return metric("gateway_ack_waits")
 
 
 @pytest.fixture(autouse=True)
@@ -148,27 +143,14 @@ async def test_what_is_withdrawn_before_it_was_written_never_is() -> None:
 
 
 @virtual_time
-async def test_only_its_own_caller_withdraws_a_command() -> None:
-    session = new_session()
-    caller = Caller(session, caller="inbox.1")
-    session.withdraw_call("x", "inbox.2")
-    assert session.awaits("x", "inbox.1")
-    assert not session.awaits("x", "inbox.2")
-    session.withdraw_call("x", "inbox.1")
-    session.withdraw_call("x", "inbox.1")
-    assert not session.awaits("x", "inbox.1")
-    assert caller.answers == []
-
-
-@virtual_time
 async def test_the_end_tells_who_waits_whether_the_command_was_sent() -> None:
     session = new_session()
     sent, queued = Caller(session, "sent"), Caller(session, "queued")
-    unsent = metrics.UNSENT_COMMANDS.labels("ended")._value.get()
+    unsent = metric("gateway_unsent_commands_total", why="ended")
     session.next_command()
     session.finish(LOST)
     assert (sent.answers, queued.answers) == (["CLIENT_DISCONNECTED"], ["CLIENT_NOT_CONNECTED"])
-    assert metrics.UNSENT_COMMANDS.labels("ended")._value.get() == unsent + 1
+    assert metric("gateway_unsent_commands_total", why="ended") == unsent + 1
     assert session.next_command() is None
     assert Caller(session).code is ErrorCode.CLIENT_NOT_CONNECTED
     assert not session.acknowledge("sent", b"")

@@ -8,11 +8,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from support.engine_world import NAMESPACE, Replica, World, WorldClient, outcome, ping, until, world
+from support.engine_world import NAMESPACE, Replica, World, WorldClient, metric, outcome, ping, until, world
 from support.virtual_time import VirtualTimeLoop, virtual_time
 
 from service_kit.bus import Subjects
-from stream_gateway import metrics
 from stream_gateway._proto.bus_pb2 import HolderReply, HolderRequest
 from stream_gateway.engine.seams import BusMessage, BusUnavailable
 from stream_gateway.engine.session import EndStatus
@@ -21,7 +20,7 @@ ID = "c"
 
 
 def takeovers(kind: str) -> float:
-    return metrics.TAKEOVERS.labels(kind)._value.get()
+    return metric("gateway_takeovers_total", old_holder=kind)
 
 
 async def connect(replica: Replica, client_id: str = ID) -> WorldClient:
@@ -177,7 +176,7 @@ async def test_opening_without_the_bus_is_refused_and_leaves_nothing() -> None:
 async def test_a_command_that_comes_while_the_session_opens_and_fails_is_not_left_waiting() -> None:
     async with world(2) as w:
         opening, caller = w.replicas
-        waits = metrics.ACK_WAITS._value.get()
+        waits = metric("gateway_ack_waits")
 
         async def fails(token: str) -> int:
             answers.append(asyncio.create_task(caller.engine.router.execute(ping(ID), 30)))
@@ -192,7 +191,7 @@ async def test_a_command_that_comes_while_the_session_opens_and_fails_is_not_lef
         client = WorldClient(opening.engine, ID)
         assert (await client.ended()).status is EndStatus.UNAVAILABLE
         await asyncio.wait_for(answers[0], 2)
-        assert metrics.ACK_WAITS._value.get() == waits
+        assert metric("gateway_ack_waits") == waits
 
 
 @virtual_time

@@ -18,7 +18,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import nats
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import (
@@ -92,6 +91,7 @@ async def connect(
     name: str,
     on_disconnected: Callable[[], Awaitable[None]] | None = None,
     on_reconnected: Callable[[], Awaitable[None]] | None = None,
+    on_closed: Callable[[], Awaitable[None]] | None = None,
 ) -> Client:
     """Connect to NATS, waiting for it as long as it takes; afterwards reconnect for ever.
 
@@ -103,10 +103,17 @@ async def connect(
         name: shown in NATS's connection list.
         on_disconnected: called when the connection is lost.
         on_reconnected: called when it is back; subscriptions have been renewed by then.
+        on_closed: called when the connection is closed for good: by our own `close`, or because nats-py takes an error
+            of the server (authentication expired, too many subscriptions) for final. Without it such a process would
+            live on and do nothing.
     """
+    client = Client()
 
     async def disconnected() -> None:
         log.warning("nats disconnected")
+        # nats-py would send after the reconnect what the lost connection did not take any more; see above.
+        client._pending = []  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        client._pending_data_size = 0  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         if on_disconnected is not None:
             await on_disconnected()
 
@@ -118,12 +125,12 @@ async def connect(
     async def failed(error: Exception) -> None:
         log.debug("nats error", extra={"error": repr(error)})
 
-    return await nats.connect(
+    await client.connect(
         servers=[url.strip() for url in settings.nats_url.split(",")],
         name=name,
         # With these, `connect` itself waits for the first contact, and a lost server is tried again and again.
         max_reconnect_attempts=-1,
-        reconnect_time_wait=0.25,
+        reconnect_time_wait=0.25,  # pyright: ignore[reportArgumentType]  (declared whole, used as any number)
         connect_timeout=2,
         # A silent server is given up after two missed pings.
         ping_interval=5,
@@ -132,8 +139,10 @@ async def connect(
         flusher_queue_size=65_536,
         disconnected_cb=disconnected,
         reconnected_cb=reconnected,
+        closed_cb=on_closed,
         error_cb=failed,
     )
+    return client
 
 
 async def ensure_frames_stream(js: JetStreamContext, settings: NatsSettings) -> None:

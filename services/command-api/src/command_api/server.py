@@ -1,4 +1,10 @@
-"""The HTTP server: granian, one worker process of threads, and the operations port beside it."""
+"""The HTTP server: granian, one worker process of threads, and the operations port beside it.
+
+Of the 48 threads (`API_THREADS`), 32 at most wait for an ack (`API_MAX_WAITS`) and 4 for the acks of a bulk request
+(`API_MAX_BULK_REQUESTS`), which needs one thread however many clients it commands; the other 12 always answer reads.
+They share 16 connections to PostgreSQL: a request holds one for a fraction of a millisecond, and none while it waits.
+A thread that waits costs its stack and nothing else; more of them would not make one process of Python faster.
+"""
 
 from __future__ import annotations
 

@@ -12,11 +12,10 @@ from service_kit.clock import SystemClock
 from service_kit.logs import configure_logging
 from service_kit.settings import load_settings
 
-from .adapters.database import connect, prepare
+from .adapters.database import connect, prepare, wait_for_tables
 from .adapters.replay import Replay, Selection
 from .settings import WorkerSettings
-from .store import StoppedError, Store
-from .worker import Worker
+from .worker import BusClosedError, Worker
 
 
 def main() -> None:
@@ -27,42 +26,23 @@ def main() -> None:
         sys.exit(_replay(settings, arguments))
     configure_logging("ingest-worker", settings.log_level)
     if arguments.command == "wait":
-        sys.exit(asyncio.run(_wait(settings)))
-    asyncio.run(_run(settings))
+        # As process 1 of a container it would otherwise not be ended by SIGTERM.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        wait_for_tables(settings.database_url)
+        return
+    try:
+        asyncio.run(_run(settings))
+    except BusClosedError:
+        # It is logged. Whoever watches over this process starts another one.
+        sys.exit(1)
 
 
 async def _run(settings: WorkerSettings) -> None:
-    await Worker(settings, SystemClock()).run(_stop_on_signals())
-
-
-async def _wait(settings: WorkerSettings) -> int:
-    """Return when the database has every table and column that the worker writes; the exit status is 1 when stopped."""
-    store = Store(
-        settings.database_url,
-        statement_seconds=settings.statement_seconds,
-        backoff_seconds=settings.backoff_seconds,
-        clock=SystemClock(),
-    )
-    opening = asyncio.create_task(store.open())
-    stopping = asyncio.create_task(_stop_on_signals().wait())
-    await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    store.stop_within(0)
-    try:
-        await opening
-    except StoppedError:
-        return 1
-    finally:
-        await store.close()
-    return 0
-
-
-def _stop_on_signals() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    return stop
+    await Worker(settings, SystemClock()).run(stop)
 
 
 def _replay(settings: WorkerSettings, arguments: argparse.Namespace) -> int:

@@ -21,9 +21,13 @@ COMMIT_SECONDS = Histogram(
 ROWS = Counter("worker_rows_total", "Rows written, by table: inserted history, merged latest values.", ["table"])
 DEAD_LETTERS = Counter("worker_dead_letters_total", "Dead letters written, by reason.", ["reason"])
 RETRIES = Counter(
-    "worker_retries_total", "Attempts to write that failed and are repeated (conflict, outage, schema).", ["cause"]
+    "worker_retries_total",
+    "Attempts to write that failed and are repeated (conflict, outage, timeout, schema).",
+    ["cause"],
 )
-BISECTIONS = Counter("worker_bisections_total", "Batches that were taken apart to find a message that is refused.")
+BISECTIONS = Counter(
+    "worker_bisections_total", "Batches that were taken apart: a message is refused, or they take too long."
+)
 PENDING = Gauge("worker_consumer_pending", "Frames that no worker has been given yet. The same from every worker.")
 ACK_PENDING = Gauge("worker_consumer_ack_pending", "Frames that workers have and did not acknowledge yet. Likewise.")
 PRESENCE_SNAPSHOTS = Counter("worker_presence_snapshots_total", "Presence snapshots received, by outcome.", ["outcome"])

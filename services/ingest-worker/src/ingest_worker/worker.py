@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from nats.aio.client import Client
@@ -29,15 +29,21 @@ from .store import StoppedError, Store
 
 log = logging.getLogger(__name__)
 
+_Result = TypeVar("_Result")
+
 # An event loop that has not run for this long is stuck: the process should be restarted.
 STUCK_SECONDS = 60.0
 _BEAT_SECONDS = 1.0
-_RETRY_SECONDS = 0.25
+_CLOSE_SECONDS = 2.0
+
+
+class BusClosedError(Exception):
+    """The connection to NATS is closed for good; only a new process makes a new one."""
 
 
 @dataclass
 class Batch:
-    """What is written in one transaction."""
+    """What is written, and acknowledged, together."""
 
     deliveries: list[Delivery]
     rows: Rows = field(default_factory=Rows)
@@ -46,6 +52,19 @@ class Batch:
     def frames(self) -> list[StoredFrame]:
         """The frames, without what is needed to acknowledge them."""
         return [delivery.frame for delivery in self.deliveries]
+
+
+def in_batches(deliveries: Sequence[Delivery], limit: int) -> list[Batch]:
+    """Part frames into batches of at most `limit` bytes, or of one frame."""
+    batches: list[Batch] = []
+    size = 0
+    for delivery in deliveries:
+        size += len(delivery.frame.data)
+        if not batches or size > limit:
+            batches.append(Batch([]))
+            size = len(delivery.frame.data)
+        batches[-1].deliveries.append(delivery)
+    return batches
 
 
 class Helpers:
@@ -98,17 +117,20 @@ class Worker:
             settings.database_url,
             statement_seconds=settings.statement_seconds,
             backoff_seconds=settings.backoff_seconds,
+            batch_rows=settings.batch_rows,
             clock=clock,
         )
         self._presence = PresenceListener(Subjects(settings.nats_namespace).presence)
         self._ops = OpsServer(settings.ops_host, settings.ops_port, live=self._live, ready=lambda: self._ready)
         self._ready = False
+        self._bus_closed = asyncio.Event()
         self._beat = clock.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; finish the batch in hand.
 
         Raises:
+            BusClosedError: the connection to NATS is closed for good.
             Exception: a fault of our own; frames in hand are delivered again.
         """
         self._ops.start()
@@ -116,22 +138,25 @@ class Worker:
         helpers = Helpers(stop)
         helpers.start(self._keep_beating())
         helpers.start(self._on_stop(stop))
+        helpers.start(self._fail_when_closed())
         try:
             connection = await _unless(stop, self._connect())
             if connection is not None and await self._open_store():
                 await self._serve(connection, helpers, stop)
         finally:
             self._ready = False
-            await helpers.end()
-            await self._store.close()
-            if connection is not None:
-                await _close(connection)
-            self._ops.close()
-            log.info("worker stopped")
+            try:
+                await helpers.end()
+            finally:
+                await self._store.close()
+                if connection is not None:
+                    await _close(connection)
+                self._ops.close()
+                log.info("worker stopped")
 
     async def _serve(self, connection: Client, helpers: Helpers, stop: asyncio.Event) -> None:
         consumer = FrameConsumer(connection, self._settings, self._limits(), self._clock)
-        while await consumer.try_open() is None:
+        while await _unless(stop, consumer.try_open()) is None:
             if stop.is_set():
                 return
         await self._presence.open(connection)
@@ -145,7 +170,7 @@ class Worker:
     async def _work(self, consumer: FrameConsumer, stop: asyncio.Event) -> None:
         upcoming: asyncio.Task[list[Batch]] | None = asyncio.create_task(self._prepare(consumer))
         while upcoming is not None:
-            batches = await upcoming
+            batches = await _unless(self._store.over, upcoming) or []
             upcoming = None if stop.is_set() else asyncio.create_task(self._prepare(consumer))
             for batch in batches:
                 try:
@@ -155,20 +180,18 @@ class Worker:
                     await consumer.give_back(batch.deliveries)
 
     async def _prepare(self, consumer: FrameConsumer) -> list[Batch]:
-        """Fetch and decode what makes the next transactions: one batch, and each suspect alone."""
-        deliveries = await consumer.next_batch()
-        batches: list[Batch] = []
+        """Fetch and decode what is written next: batches of the set size, and each suspect alone."""
         together: list[Delivery] = []
-        for delivery in deliveries:
+        suspects: list[Batch] = []
+        for delivery in await consumer.next_batch():
             if delivery.frame.deliveries > 1:
                 metrics.REDELIVERIES.inc()
             if delivery.frame.deliveries > self._settings.suspect_deliveries:
                 metrics.SUSPECTS.inc()
-                batches.append(Batch([delivery]))
+                suspects.append(Batch([delivery]))
             else:
                 together.append(delivery)
-        if together:
-            batches.insert(0, Batch(together))
+        batches = [*in_batches(together, self._settings.batch_bytes), *suspects]
         for batch in batches:
             batch.rows = await asyncio.to_thread(self._decoder.decode, batch.frames)
         return batches
@@ -178,8 +201,6 @@ class Worker:
         started = self._clock.monotonic()
         outcomes = await self._store.write(batch.frames, batch.rows)
         metrics.COMMIT_SECONDS.observe(self._clock.monotonic() - started)
-        if len(outcomes) > 1:
-            metrics.BISECTIONS.inc()
         for outcome in outcomes:
             for table, count in outcome.written.items():
                 metrics.ROWS.labels(table).inc(count)
@@ -196,7 +217,12 @@ class Worker:
         async def back() -> None:
             metrics.CONNECTED.labels("nats").set(1)
 
-        connection = await connect(self._settings, name="ingest-worker", on_disconnected=lost, on_reconnected=back)
+        async def closed() -> None:
+            self._bus_closed.set()
+
+        connection = await connect(
+            self._settings, name="ingest-worker", on_disconnected=lost, on_reconnected=back, on_closed=closed
+        )
         await back()
         return connection
 
@@ -213,6 +239,12 @@ class Worker:
         log.info("stopping")
         self._store.stop_within(self._settings.stop_seconds)
 
+    async def _fail_when_closed(self) -> None:
+        # Ends before we close the connection ourselves.
+        await self._bus_closed.wait()
+        log.error("nats closed the connection for good")
+        raise BusClosedError
+
     async def _write_presence(self) -> None:
         while True:
             await asyncio.sleep(self._settings.presence_seconds)
@@ -221,6 +253,8 @@ class Worker:
                 continue
             try:
                 await self._store.write_once(rows)
+            except StoppedError:
+                return
             except psycopg.Error as error:
                 log.warning("presence not written", extra={"error": str(error).strip()})
             else:
@@ -251,9 +285,9 @@ class Worker:
         return BatchLimits(settings.batch_frames, settings.batch_bytes, settings.batch_seconds, settings.fetch_seconds)
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Client]) -> Client | None:
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, _Result] | asyncio.Task[_Result]) -> _Result | None:
     """Do something that may wait for ever, unless `stop` is set first."""
-    task = asyncio.create_task(work)
+    task = asyncio.ensure_future(work)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -270,4 +304,7 @@ async def _close(connection: Client) -> None:
             await connection.flush(timeout=2)
     except NatsError as error:
         log.debug("flushing failed", extra={"error": repr(error)})
-    await connection.close()
+    try:
+        await asyncio.wait_for(connection.close(), _CLOSE_SECONDS)
+    except TimeoutError:
+        log.debug("closing the connection failed")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+
+from grpc import aio
 
 from service_kit.bus import Subjects
 from service_kit.clock import SystemClock
@@ -51,11 +54,22 @@ def engine_config(settings: GatewaySettings, gateway_id: str) -> EngineConfig:
     )
 
 
+class BusLostError(Exception):
+    """NATS has ended the connection for good: a fresh start is needed."""
+
+
+class StartError(Exception):
+    """The gateway can not start as it was told to; the message says why."""
+
+
 class Gateway:
     """A gateway process: `start`, then `run` until told to `stop`, which drains.
 
     Args:
         settings: what it is told.
+
+    Raises:
+        StartError: the ops port is taken, or the application's hook can not be found.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -63,8 +77,9 @@ class Gateway:
         self._clock = SystemClock()
         self.gateway_id = settings.make_gateway_id()
         self._bus = NatsBus()
-        self._directory = NatsDirectory(self._bus)
-        self._frames = FrameStream(self._bus, Subjects(settings.nats_namespace).frames(self.gateway_id))
+        self._directory = NatsDirectory(self._bus, settings)
+        subject = Subjects(settings.nats_namespace).frames(self.gateway_id)
+        self._frames = FrameStream(self._bus, settings, subject)
         self._engine = Engine(
             contract=CryptoContract(settings.max_message_bytes),
             bus=self._bus,
@@ -76,39 +91,58 @@ class Gateway:
         self._grpc = GrpcServer()
         StreamingServicer(self._engine, settings.command_seconds).add_to(self._grpc.server)
         if settings.grpc_handlers:
-            load_hook(settings.grpc_handlers)(self._grpc.server)
-        self._ops = OpsServer(settings.ops_host, settings.ops_port, live=self._live, ready=lambda: self._ready)
+            self._hook()(self._grpc.server)
+        try:
+            self._ops = OpsServer(settings.ops_host, settings.ops_port, live=self._live, ready=lambda: self._ready)
+        except OSError as error:
+            raise StartError(f"can not listen on {settings.ops_host}:{settings.ops_port} (ops): {error}") from error
         self._ready = False
+        self._bus_lost = asyncio.Event()
         self._beat = self._clock.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set, then drain."""
+        """Serve until `stop` is set, then drain.
+
+        Raises:
+            StartError: the gRPC port is taken, or NATS is not set up for frames.
+            BusLostError: NATS has ended the connection for good; the clients have been drained.
+        """
+        settings = self._settings
         self._ops.start()
-        port = await self._grpc.start(self._settings.host, self._settings.port)
+        try:
+            port = await self._grpc.start(settings.host, settings.port)
+        except RuntimeError as error:
+            raise StartError(f"can not listen on {settings.host}:{settings.port} (gRPC): {error}") from error
         log.info("gateway listening", extra={"gateway_id": self.gateway_id, "port": port})
         heart = asyncio.create_task(self._keep_beating())
         joining = asyncio.create_task(self._join())
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({joining, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        lost = asyncio.create_task(self._bus_lost.wait())
+        await asyncio.wait({joining, stopping, lost}, return_when=asyncio.FIRST_COMPLETED)
         if joining.done():
             joining.result()
-            await stopping
+            await asyncio.wait({stopping, lost}, return_when=asyncio.FIRST_COMPLETED)
         joining.cancel()
         await self._leave()
-        heart.cancel()
+        for task in (heart, stopping, lost):
+            task.cancel()
         self._ops.close()
         log.info("gateway stopped", extra={"gateway_id": self.gateway_id})
+        if self._bus_lost.is_set():
+            raise BusLostError("NATS has closed the connection for good; see its log for the reason")
 
     async def _join(self) -> None:
         """Become part of the system: needs NATS with JetStream once."""
         settings = self._settings
-        await self._bus.connect(settings, f"gateway {self.gateway_id}", self._engine.lease.lapse)
+        await self._bus.connect(settings, f"gateway {self.gateway_id}", self._engine.lease.lapse, self._bus_lost.set)
         while True:
             try:
-                await self._directory.prepare(settings)
-                await self._frames.prepare(settings)
+                await self._directory.prepare()
+                await self._frames.prepare()
                 await self._engine.start()
                 break
+            except ValueError as error:
+                raise StartError(str(error)) from error
             except BusUnavailable as error:
                 log.warning("waiting for JetStream", extra={"error": str(error)})
                 await asyncio.sleep(RETRY_SECONDS)
@@ -129,6 +163,13 @@ class Gateway:
         await self._grpc.stop(max(0.1, started + window - STOP_SECONDS / 2 - self._clock.monotonic()))
         await self._engine.close()
         await self._bus.close()
+
+    def _hook(self) -> Callable[[aio.Server], object]:
+        path = self._settings.grpc_handlers
+        try:
+            return load_hook(path)
+        except (ImportError, TypeError, ValueError) as error:
+            raise StartError(f"GATEWAY_GRPC_HANDLERS={path}: {error}") from error
 
     async def _keep_beating(self) -> None:
         while True:

@@ -57,7 +57,10 @@ class CryptoContract:
         try:
             message = pb.ClientMessage.FromString(raw)
         except DecodeError:
-            return _rejected(raw, DeadLetterReason.UNPARSABLE, "not a ClientMessage, or a string is not UTF-8")
+            keep = KEPT_OF_OVERSIZED if len(raw) > max_bytes else None
+            return _rejected(
+                raw, DeadLetterReason.UNPARSABLE, "not a ClientMessage, or a string is not UTF-8", keep=keep
+            )
         if len(raw) > max_bytes:
             detail = f"{len(raw)} bytes; the limit is {max_bytes}"
             return _rejected(raw, DeadLetterReason.MESSAGE_TOO_LARGE, detail, message, keep=KEPT_OF_OVERSIZED)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from service_kit.loop_metrics import LoopCounter, LoopGauge, LoopHistogram
+
 STREAMS_OPEN = Gauge("gateway_streams_open", "Registered client streams.")
 CONNECTS = Counter(
     "gateway_connects_total", "Streams by how their registration went (opened, or why it was refused).", ["outcome"]
@@ -14,18 +16,18 @@ TAKEOVERS = Counter(
     "Sessions that replaced an older one, by where that was (local, remote, unresponsive).",
     ["old_holder"],
 )
-COMMANDS = Counter(
+COMMANDS = LoopCounter(
     "gateway_commands_total",
     "Commands by RPC (send, execute), path (local, remote, none) and outcome (ok, refused, or an error code).",
     ["rpc", "path", "outcome"],
 )
-COMMAND_SECONDS = Histogram(
+COMMAND_SECONDS = LoopHistogram(
     "gateway_command_seconds",
     "From a command's arrival to its answer.",
     ["rpc"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60),
 )
-ACK_WAITS = Gauge("gateway_ack_waits", "Commands that wait for their client's ack here.")
+ACK_WAITS = LoopGauge("gateway_ack_waits", "Commands that wait for their client's ack here.")
 UNKNOWN_ACKS = Counter("gateway_unknown_acks_total", "Acks for commands that nobody waits for.")
 UNSENT_COMMANDS = Counter(
     "gateway_unsent_commands_total",
@@ -35,8 +37,8 @@ UNSENT_COMMANDS = Counter(
 LATE_REQUESTS = Counter(
     "gateway_late_requests_total", "Requests of other gateways that came after their caller had given up; not obeyed."
 )
-MESSAGES = Counter("gateway_messages_total", "Messages from clients by kind.", ["kind"])
-MESSAGE_BYTES = Counter("gateway_message_bytes_total", "Bytes of messages from clients.")
+MESSAGES = LoopCounter("gateway_messages_total", "Messages from clients by kind.", ["kind"])
+MESSAGE_BYTES = LoopCounter("gateway_message_bytes_total", "Bytes of messages from clients.")
 REJECTED = Counter("gateway_rejected_messages_total", "Messages that can not be stored, by reason.", ["reason"])
 PAUSES = Counter(
     "gateway_read_pauses_total", "Times a stream was not read from because a budget was spent.", ["budget"]

@@ -18,13 +18,7 @@ RESTART_SECONDS = 1.0
 
 
 async def supervise(settings: GatewaySettings, workers: int, stop: asyncio.Event) -> None:
-    """Run `workers` processes until `stop` is set; one that dies is started again.
-
-    Raises:
-        ValueError: the ports are not fixed, so nobody could know them.
-    """
-    if workers > 1 and not (settings.port and settings.ops_port):
-        raise ValueError("--workers needs GATEWAY_PORT and GATEWAY_OPS_PORT: worker i listens on port + i")
+    """Run `workers` processes until `stop` is set; one that dies is started again. Both ports must be fixed."""
     await asyncio.gather(*(_keep_running(settings, number, stop) for number in range(workers)))
 
 

@@ -256,6 +256,8 @@ class CryptoClient(Reports):
         Raises:
             TimeoutError: not within `timeout` seconds; nothing is lost by it.
         """
+        # What a former process left is in the buffer only once it is open.
+        await self._open_buffer()
         last = self._buffer.newest
         deadline = None if timeout is None else self._clock.monotonic() + timeout
         while (oldest := self._buffer.oldest) is not None and oldest <= last:

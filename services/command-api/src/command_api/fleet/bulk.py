@@ -73,7 +73,12 @@ def _fan_out(
             yield _failure(client_id, "", ErrorCode.COMMAND_EXPIRED, "the time was over before it was sent")
             continue
         command = kind.create(**arguments)
-        future = gateway.commander(client_id).execute_future(command, timeout=remaining)
+        try:
+            future = gateway.commander(client_id).execute_future(command, timeout=remaining)
+        except CommandError as error:
+            # One row that is no client must not keep the command from the others.
+            yield _failure(client_id, "", error.code, error.message)
+            continue
         future.add_done_callback(partial(_put, done, _Sent(client_id, command.command_id, future)))
         under_way += 1
     for _ in range(under_way):

@@ -14,6 +14,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from command_api.fields import key_text, order, text
+from command_api.reports import Report
 
 GOODBYE = "goodbye"
 """`Client.close_reason` of a client that left on purpose: it is not expected back."""
@@ -93,21 +94,12 @@ class Client(models.Model):
         return gone is not None and gone >= now - grace and self.close_reason != GOODBYE
 
 
-class ClientError(models.Model):
+class ClientError(Report):
     """One `ErrorReport` of a client."""
 
-    id = models.BigAutoField(primary_key=True)
-    client_id = models.CharField(max_length=128, db_collation="C")
-    message_id = key_text()
     severity = text()
     message = text()
     traceback = text()
-    sent_at = models.DateTimeField(null=True)
-    received_at = models.DateTimeField()
-    epoch = models.BigIntegerField()
-    position = models.BigIntegerField()
-    order_key = models.BinaryField()
-    content_hash = models.BinaryField()
 
     class Meta:
         db_table = "client_errors"
@@ -117,33 +109,18 @@ class ClientError(models.Model):
         # Retention deletes by time; rows arrive in about that order, for which BRIN costs next to nothing per row.
         indexes: ClassVar = [BrinIndex(fields=["received_at"], name="client_errors_received", autosummarize=True)]
 
-    def __str__(self) -> str:
-        return f"{self.client_id} {self.message_id}"
 
-
-class ClientLog(models.Model):
+class ClientLog(Report):
     """One `LogEntry` of a client."""
 
-    id = models.BigAutoField(primary_key=True)
-    client_id = models.CharField(max_length=128, db_collation="C")
-    message_id = key_text()
     level = text()
     message = text()
     extra_data = text()
-    sent_at = models.DateTimeField(null=True)
-    received_at = models.DateTimeField()
-    epoch = models.BigIntegerField()
-    position = models.BigIntegerField()
-    order_key = models.BinaryField()
-    content_hash = models.BinaryField()
 
     class Meta:
         db_table = "client_logs"
         constraints: ClassVar = [models.UniqueConstraint(fields=["client_id", "message_id"], name="client_logs_key")]
         indexes: ClassVar = [BrinIndex(fields=["received_at"], name="client_logs_received", autosummarize=True)]
-
-    def __str__(self) -> str:
-        return f"{self.client_id} {self.message_id}"
 
 
 class DeadLetter(models.Model):

@@ -11,6 +11,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 from command_api.fields import ExactDecimalField, key_text, order, text
+from command_api.reports import Report
 
 
 class Wallet(models.Model):
@@ -43,23 +44,14 @@ class Wallet(models.Model):
         return f"{self.client_id} {self.wallet_id} {self.symbol}"
 
 
-class WalletBalance(models.Model):
+class WalletBalance(Report):
     """One `WalletUpdate`, as reported: the history of `Wallet`."""
 
-    id = models.BigAutoField(primary_key=True)
-    client_id = models.CharField(max_length=128, db_collation="C")
-    message_id = key_text()
     wallet_id = key_text()
     symbol = key_text()
     balance_available = ExactDecimalField(null=True)
     balance_locked = ExactDecimalField(null=True)
     last_sync = models.DateTimeField(null=True)
-    sent_at = models.DateTimeField(null=True)
-    received_at = models.DateTimeField()
-    epoch = models.BigIntegerField()
-    position = models.BigIntegerField()
-    order_key = models.BinaryField()
-    content_hash = models.BinaryField()
 
     class Meta:
         db_table = "wallet_balances"
@@ -68,9 +60,6 @@ class WalletBalance(models.Model):
         ]
         # Retention deletes by time; rows arrive in about that order, for which BRIN costs next to nothing per row.
         indexes: ClassVar = [BrinIndex(fields=["received_at"], name="wallet_balances_received", autosummarize=True)]
-
-    def __str__(self) -> str:
-        return f"{self.client_id} {self.message_id}"
 
 
 class Transaction(models.Model):
@@ -113,24 +102,15 @@ class Transaction(models.Model):
         return f"{self.client_id} {self.transaction_id}"
 
 
-class TransactionEvent(models.Model):
+class TransactionEvent(Report):
     """One `TransactionReport`, as reported: the history of `Transaction`."""
 
-    id = models.BigAutoField(primary_key=True)
-    client_id = models.CharField(max_length=128, db_collation="C")
-    message_id = key_text()
     transaction_id = key_text()
     type = text()
     symbol = text()
     amount = ExactDecimalField(null=True)
     status = text()
     details = text()
-    sent_at = models.DateTimeField(null=True)
-    received_at = models.DateTimeField()
-    epoch = models.BigIntegerField()
-    position = models.BigIntegerField()
-    order_key = models.BinaryField()
-    content_hash = models.BinaryField()
 
     class Meta:
         db_table = "transaction_events"
@@ -138,6 +118,3 @@ class TransactionEvent(models.Model):
             models.UniqueConstraint(fields=["client_id", "message_id"], name="transaction_events_key"),
         ]
         indexes: ClassVar = [BrinIndex(fields=["received_at"], name="transaction_events_received", autosummarize=True)]
-
-    def __str__(self) -> str:
-        return f"{self.client_id} {self.message_id}"

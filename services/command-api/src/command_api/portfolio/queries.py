@@ -15,15 +15,17 @@ WALLET_ORDER = KeyOrder((("client_id", str), ("wallet_id", str), ("symbol", str)
 TRANSACTION_ORDER = KeyOrder((("first_seen_at", datetime), ("id", int)), descending=True)
 
 _WALLET_FILTERS = {
-    "client": "client_id",
-    "wallet": "wallet_id",
+    "client_id": "client_id",
+    "client": "client_id__exact",
+    "wallet_id": "wallet_id",
     "symbol": "symbol",
     "updated_after": "updated_at__gte",
     "updated_before": "updated_at__lt",
 }
 _TRANSACTION_FILTERS = {
-    "client": "client_id",
-    "transaction": "transaction_id",
+    "client_id": "client_id",
+    "client": "client_id__exact",
+    "transaction_id": "transaction_id",
     "symbol": "symbol",
     "status": "status",
     "type": "type",

@@ -83,8 +83,9 @@ def _moment_filter(words: str) -> serializers.DateTimeField:
 class WalletListQuery(StrictSerializer):
     """Filters of the list of wallets."""
 
-    client = _exact_filter("Of this client.")
-    wallet = _exact_filter("This `wallet_id`.")
+    client_id = _exact_filter("Of this client.")
+    client = _exact_filter("The same, shorter.")
+    wallet_id = _exact_filter("This wallet.")
     symbol = _exact_filter("Of this symbol.")
     updated_after = _moment_filter("Updated at this moment or later.")
     updated_before = _moment_filter("Updated before this moment.")
@@ -99,8 +100,9 @@ class WalletListQuery(StrictSerializer):
 class TransactionListQuery(StrictSerializer):
     """Filters of the list of transactions."""
 
-    client = _exact_filter("Of this client.")
-    transaction = _exact_filter("This `transaction_id`.")
+    client_id = _exact_filter("Of this client.")
+    client = _exact_filter("The same, shorter.")
+    transaction_id = _exact_filter("This transaction.")
     symbol = _exact_filter("Of this symbol.")
     status = _exact_filter("In this state.")
     type = _exact_filter("Of this type: deposit, withdrawal or transfer.")

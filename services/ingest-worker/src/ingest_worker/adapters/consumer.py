@@ -24,8 +24,10 @@ log = logging.getLogger(__name__)
 # What fetched frames may take up before they are asked for; a frame has 1 MiB at most.
 _PENDING_BYTES = 256 * 1024 * 1024
 _PENDING_MESSAGES = 65_536
-# A guess at the size of frames until some were seen.
-_FRAME_BYTES = 64 * 1024
+# How many frames are asked for while nothing is known about them, and at most: frames of a backlog may be a thousand
+# times as large as those that came last, and a request can not be bounded in bytes.
+_FIRST_REQUEST = 4
+_LARGEST_REQUEST = 64
 _RETRY_SECONDS = 0.25
 
 
@@ -43,7 +45,7 @@ class BatchLimits:
 
     Attributes:
         frames: at most so many.
-        bytes: about so many; the last frame may exceed it.
+        bytes: about so many; what the last request brings may exceed it, when frames have become larger.
         linger_seconds: how long the first one waits for company.
         idle_seconds: how long the first one is waited for.
     """
@@ -73,7 +75,8 @@ class FrameConsumer:
         self._js: JetStreamContext = connection.jetstream()
         self._subscription: JetStreamContext.PullSubscription | None = None
         self._held: dict[str, Msg] = {}
-        self._frame_bytes = _FRAME_BYTES
+        self._frame_bytes = 1
+        self._request = _FIRST_REQUEST
 
     async def try_open(self) -> JetStreamContext.PullSubscription | None:
         """Make sure of the stream and the consumer, and subscribe; return None, after a pause, if that fails."""
@@ -115,7 +118,7 @@ class FrameConsumer:
         deadline = self._clock.monotonic() + self._limits.idle_seconds
         while True:
             room = (self._limits.bytes - size) // self._frame_bytes
-            wanted = max(1, min(self._limits.frames - len(batch), room))
+            wanted = max(1, min(self._limits.frames - len(batch), room, self._request))
             fetched = await self._fetch(wanted, deadline - self._clock.monotonic())
             if fetched and not batch:
                 deadline = self._clock.monotonic() + self._limits.linger_seconds
@@ -144,8 +147,10 @@ class FrameConsumer:
             return []
         deliveries = [_delivery(message) for message in messages]
         if deliveries:
-            mean = sum(len(delivery.frame.data) for delivery in deliveries) // len(deliveries)
-            self._frame_bytes = max(1, (3 * self._frame_bytes + mean) // 4)
+            # The largest of late, which is forgotten by and by.
+            largest = max(len(delivery.frame.data) for delivery in deliveries)
+            self._frame_bytes = max(1, largest, self._frame_bytes * 7 // 8)
+            self._request = max(_FIRST_REQUEST, min(2 * len(deliveries), _LARGEST_REQUEST))
         self._held.update((message.reply, message) for message in messages)
         return deliveries
 

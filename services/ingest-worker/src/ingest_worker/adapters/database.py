@@ -6,6 +6,8 @@ and the batch must be kept until it passes. Codes: PostgreSQL documentation, app
 
 from __future__ import annotations
 
+import logging
+import time
 from enum import StrEnum
 from typing import Any
 
@@ -13,6 +15,10 @@ import psycopg
 from psycopg import sql
 
 from .tables import TABLES
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.5
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -24,6 +30,8 @@ class Fault(StrEnum):
     """Another transaction was in the way (deadlock, serialization): try again at once."""
     OUTAGE = "outage"
     """The database can not be reached, or can not write: wait."""
+    TIMEOUT = "timeout"
+    """A statement took too long, or was cancelled: try again, the second time with less."""
     SCHEMA = "schema"
     """A table or column is missing, or may not be touched: wait for the migration or the grant."""
     DATA = "data"
@@ -42,6 +50,9 @@ _CONFLICT_CODES = frozenset(
 )
 
 
+_TIMEOUT_CODE = "57014"  # query_canceled
+
+
 def fault_of(error: Exception) -> Fault:
     """Tell what an error means. What PostgreSQL does not call the data's fault is not held against it."""
     if not isinstance(error, psycopg.Error):
@@ -53,6 +64,8 @@ def fault_of(error: Exception) -> Fault:
         return Fault.DATA if isinstance(error, psycopg.DataError) else Fault.OUTAGE
     if code in _CONFLICT_CODES:
         return Fault.CONFLICT
+    if code == _TIMEOUT_CODE:
+        return Fault.TIMEOUT
     if code[:2] in _DATA_CLASSES:
         return Fault.DATA
     return Fault.SCHEMA if code[:2] == "42" else Fault.OUTAGE
@@ -100,3 +113,20 @@ def prepare(connection: Connection) -> None:
             connection.execute(table.probe)
         for table in TABLES:
             connection.execute(table.create_stage)
+
+
+def wait_for_tables(url: str) -> None:
+    """Return when the database has every table and column that the worker writes, however long that takes."""
+    said = ""
+    while True:
+        try:
+            with connect(url, name="ingest-worker wait") as connection:
+                prepare(connection)
+        except psycopg.Error as error:
+            reason = str(error).strip()
+            if reason != said:
+                log.info("waiting for the tables", extra={"reason": reason})
+                said = reason
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return

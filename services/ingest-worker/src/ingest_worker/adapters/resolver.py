@@ -90,7 +90,7 @@ def remake(connection: Connection, table: Table, resolved: Resolved) -> list[Row
     witnesses: list[Row] = []
     for key in sorted(set(resolved.remake)):
         # In READ COMMITTED this statement sees what those have committed for whom the lock waited.
-        found = connection.execute(latest.witnesses, key).fetchall()
+        found = connection.execute(latest.witnesses, [*key, key[0]]).fetchall()
         connection.execute(latest.reset if found else latest.delete, key)
         witnesses += found
     return witnesses

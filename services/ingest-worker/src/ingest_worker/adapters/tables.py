@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ingest_worker.domain.fold import TRANSACTION_COLUMNS, WALLET_COLUMNS
+from ingest_worker.domain.order import MESSAGE_ID_AT
 from ingest_worker.domain.rows import TAIL, DeadLetter, Row
 
 # How a column goes through COPY: (type of the staging column, type that psycopg writes, cast on the way to the table).
@@ -264,7 +265,8 @@ class Latest:
         lock: lock rows in the order of their keys, waiting for whoever has them; the parameters are arrays.
         reset: make the row say nothing, so that merging into it is making it anew, under its old id.
         delete: remove the row.
-        witnesses: find the few rows of history that determine it: the newest per field, and the first.
+        witnesses: find the few rows of history that determine it: the newest per field, and the first; the
+            client_id is one more parameter.
     """
 
     lock: bytes
@@ -277,14 +279,22 @@ def _latest_of(history: Table, table: Table, reset: str, given: tuple[str, ...])
     columns = [history.columns[at] for at in history.state_key]
     names = ", ".join(columns)
     key = f"({names}) = ({', '.join(['%s'] * len(columns))})"
-    newest = " OR ".join(
-        f"h.order_key = (SELECT order_key FROM history WHERE {condition} ORDER BY order_key DESC LIMIT 1)"  # noqa: S608
-        for condition in given
-    )
+    # One pass that keeps nothing but the best so far; then the rows themselves by their unique key, as an order ends in
+    # the message_id. Hexadecimal digits compare like the bytes; there is no max(bytea) before PostgreSQL 18.
+    order = "encode(order_key, 'hex') COLLATE \"C\""
+    received = "lpad((extract(epoch FROM received_at) * 1000000)::bigint::text, 20, '0')"
+    best = ", ".join(f"max({order}) FILTER (WHERE {each})" for each in given)
     witnesses = f"""
-        WITH history AS MATERIALIZED (SELECT * FROM {history.name} WHERE {key})
-        SELECT {history.select_list("h")} FROM history AS h
-        WHERE {newest} OR h.received_at = (SELECT min(received_at) FROM history)
+        WITH best AS MATERIALIZED (
+            SELECT unnest(ARRAY[{best}, substr(min({received} || {order}), 21)]) AS order_hex
+            FROM {history.name} WHERE {key}
+        )
+        SELECT {history.select_list("h")}
+        FROM (
+            SELECT DISTINCT convert_from(substr(decode(order_hex, 'hex'), {MESSAGE_ID_AT + 1}), 'UTF8') AS message_id
+            FROM best WHERE order_hex IS NOT NULL
+        ) AS b
+        JOIN {history.name} AS h ON h.client_id = %s AND h.message_id = b.message_id
     """  # noqa: S608
     return Latest(
         lock=(

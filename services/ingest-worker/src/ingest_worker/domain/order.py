@@ -18,6 +18,9 @@ TIEBREAK_BYTES = 8
 _BIAS = 1 << 63
 _KEY = struct.Struct(">QIQI")
 _PRIMARY = struct.Struct(">QI")
+MESSAGE_ID_AT = _KEY.size
+"""Where in an order of history the message_id begins; it is the rest."""
+
 _ABSENT = (-_BIAS, 0)
 
 

@@ -7,7 +7,7 @@ COPY as they are. Every one begins with its key, (client_id, message_id), and en
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -200,6 +200,14 @@ class History:
         self.rows: dict[Key, Row] = {}
         self.others: dict[Key, list[Row]] = {}
 
+    def __len__(self) -> int:
+        return len(self.rows) + sum(map(len, self.others.values()))
+
+    def __iter__(self) -> Iterator[Row]:
+        yield from self.rows.values()
+        for rows in self.others.values():
+            yield from rows
+
     def add(self, row: Row) -> None:
         """Take one row."""
         key = row[:2]
@@ -240,6 +248,39 @@ class Rows:
     clients: dict[str, ClientState] = field(default_factory=dict[str, ClientState])
     dead_letters: Letters = field(default_factory=Letters)
     messages: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many rows these are."""
+        return sum(len(history) for _, history in self._histories()) + len(self.clients) + len(self.dead_letters)
+
+    def parts(self, limit: int) -> list[Rows]:
+        """Part these rows into some of at most `limit`: written one after the other, they end as all at once."""
+        if self.size <= limit:
+            return [self]
+        parts = [Rows()]
+        room = limit
+
+        def part() -> Rows:
+            nonlocal room
+            if not room:
+                parts.append(Rows())
+                room = limit
+            room -= 1
+            return parts[-1]
+
+        for name, history in self._histories():
+            for row in history:
+                getattr(part(), name).add(row)
+        for client_id, state in self.clients.items():
+            part().clients[client_id] = state
+        for letter in self.dead_letters.values():
+            part().bury(letter)
+        return parts
+
+    def _histories(self) -> Iterator[tuple[str, History]]:
+        for name in ("wallet_balances", "transaction_events", "client_errors", "client_logs"):
+            yield name, getattr(self, name)
 
     def bury(self, letter: DeadLetter) -> None:
         """Take a dead letter."""

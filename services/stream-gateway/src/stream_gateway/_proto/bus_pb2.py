@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\tbus.proto\x12\x10streaming.bus.v1\"\xc5\x01\n\rHolderRequest\x12,\n\x07\x64\x65liver\x18\x01 \x01(\x0b\x32\x19.streaming.bus.v1.DeliverH\x00\x12*\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x18.streaming.bus.v1.CancelH\x00\x12(\n\x05\x65vict\x18\x03 \x01(\x0b\x32\x17.streaming.bus.v1.EvictH\x00\x12(\n\x05probe\x18\x04 \x01(\x0b\x32\x17.streaming.bus.v1.ProbeH\x00\x42\x06\n\x04\x62ody\"}\n\x07\x44\x65liver\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\x12\x0c\n\x04wait\x18\x03 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x15\n\rexpires_at_us\x18\x05 \x01(\x04\x12\x14\n\x0cnot_after_us\x18\x06 \x01(\x04\"+\n\x06\x43\x61ncel\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\r\n\x05reply\x18\x02 \x01(\t\"\x16\n\x05\x45vict\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\"*\n\x05Probe\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\r\n\x05reply\x18\x02 \x01(\t\"\xfe\x01\n\x0bHolderReply\x12.\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x1a.streaming.bus.v1.AcceptedH\x00\x12*\n\x06queued\x18\x02 \x01(\x0b\x32\x18.streaming.bus.v1.QueuedH\x00\x12\r\n\x03\x61\x63k\x18\x03 \x01(\x0cH\x00\x12*\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x18.streaming.bus.v1.FailedH\x00\x12(\n\x05stale\x18\x05 \x01(\x0b\x32\x17.streaming.bus.v1.StaleH\x00\x12&\n\x04gone\x18\x06 \x01(\x0b\x32\x16.streaming.bus.v1.GoneH\x00\x42\x06\n\x04\x62ody\"-\n\x08\x41\x63\x63\x65pted\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"\x08\n\x06Queued\"\'\n\x06\x46\x61iled\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x07\n\x05Stale\"\x06\n\x04Goneb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\tbus.proto\x12\x10streaming.bus.v1\"\xc5\x01\n\rHolderRequest\x12,\n\x07\x64\x65liver\x18\x01 \x01(\x0b\x32\x19.streaming.bus.v1.DeliverH\x00\x12*\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x18.streaming.bus.v1.CancelH\x00\x12(\n\x05\x65vict\x18\x03 \x01(\x0b\x32\x17.streaming.bus.v1.EvictH\x00\x12(\n\x05probe\x18\x04 \x01(\x0b\x32\x17.streaming.bus.v1.ProbeH\x00\x42\x06\n\x04\x62ody\"}\n\x07\x44\x65liver\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\x12\x0c\n\x04wait\x18\x03 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x15\n\rexpires_at_us\x18\x05 \x01(\x04\x12\x14\n\x0cnot_after_us\x18\x06 \x01(\x04\"\x17\n\x06\x43\x61ncel\x12\r\n\x05reply\x18\x01 \x01(\t\"\x16\n\x05\x45vict\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\"\x18\n\x05Probe\x12\x0f\n\x07replies\x18\x01 \x03(\t\"\xfe\x01\n\x0bHolderReply\x12.\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x1a.streaming.bus.v1.AcceptedH\x00\x12*\n\x06queued\x18\x02 \x01(\x0b\x32\x18.streaming.bus.v1.QueuedH\x00\x12\r\n\x03\x61\x63k\x18\x03 \x01(\x0cH\x00\x12*\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x18.streaming.bus.v1.FailedH\x00\x12(\n\x05stale\x18\x05 \x01(\x0b\x32\x17.streaming.bus.v1.StaleH\x00\x12&\n\x04gone\x18\x06 \x01(\x0b\x32\x16.streaming.bus.v1.GoneH\x00\x42\x06\n\x04\x62ody\"-\n\x08\x41\x63\x63\x65pted\x12\x12\n\ngateway_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"\x08\n\x06Queued\"\'\n\x06\x46\x61iled\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x07\n\x05Stale\"\x17\n\x04Gone\x12\x0f\n\x07replies\x18\x01 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,21 +36,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELIVER']._serialized_start=231
   _globals['_DELIVER']._serialized_end=356
   _globals['_CANCEL']._serialized_start=358
-  _globals['_CANCEL']._serialized_end=401
-  _globals['_EVICT']._serialized_start=403
-  _globals['_EVICT']._serialized_end=425
-  _globals['_PROBE']._serialized_start=427
-  _globals['_PROBE']._serialized_end=469
-  _globals['_HOLDERREPLY']._serialized_start=472
-  _globals['_HOLDERREPLY']._serialized_end=726
-  _globals['_ACCEPTED']._serialized_start=728
-  _globals['_ACCEPTED']._serialized_end=773
-  _globals['_QUEUED']._serialized_start=775
-  _globals['_QUEUED']._serialized_end=783
-  _globals['_FAILED']._serialized_start=785
-  _globals['_FAILED']._serialized_end=824
-  _globals['_STALE']._serialized_start=826
-  _globals['_STALE']._serialized_end=833
-  _globals['_GONE']._serialized_start=835
-  _globals['_GONE']._serialized_end=841
+  _globals['_CANCEL']._serialized_end=381
+  _globals['_EVICT']._serialized_start=383
+  _globals['_EVICT']._serialized_end=405
+  _globals['_PROBE']._serialized_start=407
+  _globals['_PROBE']._serialized_end=431
+  _globals['_HOLDERREPLY']._serialized_start=434
+  _globals['_HOLDERREPLY']._serialized_end=688
+  _globals['_ACCEPTED']._serialized_start=690
+  _globals['_ACCEPTED']._serialized_end=735
+  _globals['_QUEUED']._serialized_start=737
+  _globals['_QUEUED']._serialized_end=745
+  _globals['_FAILED']._serialized_start=747
+  _globals['_FAILED']._serialized_end=786
+  _globals['_STALE']._serialized_start=788
+  _globals['_STALE']._serialized_end=795
+  _globals['_GONE']._serialized_start=797
+  _globals['_GONE']._serialized_end=820
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -34,12 +35,10 @@ class Deliver(_message.Message):
     def __init__(self, command_id: _Optional[str] = ..., command: _Optional[bytes] = ..., wait: _Optional[bool] = ..., timeout_ms: _Optional[int] = ..., expires_at_us: _Optional[int] = ..., not_after_us: _Optional[int] = ...) -> None: ...
 
 class Cancel(_message.Message):
-    __slots__ = ("command_id", "reply")
-    COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("reply",)
     REPLY_FIELD_NUMBER: _ClassVar[int]
-    command_id: str
     reply: str
-    def __init__(self, command_id: _Optional[str] = ..., reply: _Optional[str] = ...) -> None: ...
+    def __init__(self, reply: _Optional[str] = ...) -> None: ...
 
 class Evict(_message.Message):
     __slots__ = ("epoch",)
@@ -48,12 +47,10 @@ class Evict(_message.Message):
     def __init__(self, epoch: _Optional[int] = ...) -> None: ...
 
 class Probe(_message.Message):
-    __slots__ = ("command_id", "reply")
-    COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
-    REPLY_FIELD_NUMBER: _ClassVar[int]
-    command_id: str
-    reply: str
-    def __init__(self, command_id: _Optional[str] = ..., reply: _Optional[str] = ...) -> None: ...
+    __slots__ = ("replies",)
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    replies: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, replies: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class HolderReply(_message.Message):
     __slots__ = ("accepted", "queued", "ack", "failed", "stale", "gone")
@@ -96,5 +93,7 @@ class Stale(_message.Message):
     def __init__(self) -> None: ...
 
 class Gone(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("replies",)
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    replies: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, replies: _Optional[_Iterable[str]] = ...) -> None: ...

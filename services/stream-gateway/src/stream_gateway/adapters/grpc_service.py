@@ -39,7 +39,8 @@ class _GrpcStream:
         """The address that the edge saw, or the direct one."""
         for key, value in self._context.invocation_metadata() or ():
             if key == "x-forwarded-for":
-                return str(value)[:PEER_LENGTH]
+                # Envoy appends what it saw; what stands before it is the client's own word.
+                return str(value).rpartition(",")[2].strip()[:PEER_LENGTH]
         return str(self._context.peer())
 
     async def read(self) -> bytes | None:
@@ -64,8 +65,8 @@ class StreamingServicer:
         self._engine = engine
         self._contract: Contract = engine.contract
         self._command_seconds = command_seconds
-        self._send_seconds = metrics.COMMAND_SECONDS.labels("send")
-        self._execute_seconds = metrics.COMMAND_SECONDS.labels("execute")
+        self._send_seconds = metrics.COMMAND_SECONDS.distribution("send")
+        self._execute_seconds = metrics.COMMAND_SECONDS.distribution("execute")
 
     def add_to(self, server: aio.Server) -> None:
         """Register the RPCs."""
@@ -87,7 +88,7 @@ class StreamingServicer:
         started = time.perf_counter()
         command = self._contract.parse_request(request)
         if isinstance(command, Failure):
-            metrics.COMMANDS.labels("send", "none", command.code.value).inc()
+            metrics.COMMANDS.cell("send", "none", command.code.value).value += 1
             return self._contract.not_queued("", "", command)
         failure = await self._engine.router.send(command)
         self._send_seconds.observe(time.perf_counter() - started)
@@ -100,7 +101,7 @@ class StreamingServicer:
         started = time.perf_counter()
         command = self._contract.parse_request(request)
         if isinstance(command, Failure):
-            metrics.COMMANDS.labels("execute", "none", command.code.value).inc()
+            metrics.COMMANDS.cell("execute", "none", command.code.value).value += 1
             return self._contract.failed_ack("", command)
         remaining = context.time_remaining()
         timeout = self._command_seconds if remaining is None else remaining - min(MARGIN_SECONDS, remaining / 10)

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, KeyNotFoundError
+from nats.js.errors import APIError, KeyNotFoundError, NoStreamResponseError, NotFoundError
 from nats.js.kv import KeyValue
 
 from service_kit import bus as kit
@@ -38,27 +38,40 @@ class NatsBus:
 
     def __init__(self) -> None:
         self._client: Client | None = None
+        self._closing = False
         self._echo_subject = self.new_inbox()
         self._echo_numbers = itertools.count(1)
         self._echoes: dict[bytes, asyncio.Future[None]] = {}
 
-    async def connect(self, settings: NatsSettings, name: str, on_disconnected: Callable[[], None]) -> None:
+    async def connect(
+        self,
+        settings: NatsSettings,
+        name: str,
+        on_disconnected: Callable[[], None],
+        on_closed: Callable[[], None] = lambda: None,
+    ) -> None:
         """Connect, however long it takes.
 
         Args:
             settings: where NATS is.
             name: shown in NATS's connection list.
             on_disconnected: called whenever the connection is lost.
+            on_closed: called when it is lost for good, other than by `close`.
         """
 
         async def disconnected() -> None:
             on_disconnected()
 
-        self._client = await kit.connect(settings, name=name, on_disconnected=disconnected)
+        async def closed() -> None:
+            if not self._closing:
+                on_closed()
+
+        self._client = await kit.connect(settings, name=name, on_disconnected=disconnected, on_closed=closed)
         await self._client.subscribe(self._echo_subject, cb=self._echoed)
 
     async def close(self) -> None:
         """Send what is buffered and disconnect."""
+        self._closing = True
         if self._client is not None:
             if self._client.is_connected:
                 with contextlib.suppress(*_TRANSIENT):
@@ -157,18 +170,26 @@ class _Subscription:
 class NatsDirectory:
     """Implements `SessionDirectory`: a key per client, whose revision is the epoch."""
 
-    def __init__(self, bus: NatsBus) -> None:
+    def __init__(self, bus: NatsBus, settings: NatsSettings) -> None:
         self._bus = bus
+        self._settings = settings
         self._bucket: KeyValue | None = None
 
-    async def prepare(self, settings: NatsSettings) -> None:
+    async def prepare(self) -> None:
         """Create or open the bucket."""
         js = self._bus.client.jetstream(timeout=JETSTREAM_SECONDS)
-        self._bucket = await _reachable(kit.ensure_sessions_bucket(js, settings))
+        self._bucket = await _reachable(kit.ensure_sessions_bucket(js, self._settings))
 
     async def claim(self, token: str, gateway_id: str) -> int:
         """See `SessionDirectory`."""
-        return await _reachable(self._open().put(token, gateway_id.encode()))
+        try:
+            return await self._open().put(token, gateway_id.encode())
+        except (NotFoundError, NoStreamResponseError) as error:
+            # JetStream answers and the bucket is gone: NATS came back without its files.
+            await self.prepare()
+            raise BusUnavailable(str(error)) from error
+        except _TRANSIENT as error:
+            raise BusUnavailable(str(error)) from error
 
     async def current_epoch(self, token: str) -> int:
         """See `SessionDirectory`."""
@@ -189,12 +210,13 @@ class NatsDirectory:
 class FrameStream:
     """Implements `FrameSink`: the stream of frames."""
 
-    def __init__(self, bus: NatsBus, subject: str) -> None:
+    def __init__(self, bus: NatsBus, settings: NatsSettings, subject: str) -> None:
         self._bus = bus
+        self._settings = settings
         self._subject = subject
         self._js: JetStreamContext | None = None
 
-    async def prepare(self, settings: NatsSettings) -> None:
+    async def prepare(self) -> None:
         """Create or update the stream.
 
         Raises:
@@ -205,7 +227,7 @@ class FrameStream:
                 f"NATS takes messages of {self._bus.client.max_payload} bytes; max_payload must be {MAX_FRAME_BYTES}"
             )
         js = self._bus.client.jetstream(timeout=JETSTREAM_SECONDS)
-        await _reachable(kit.ensure_frames_stream(js, settings))
+        await _reachable(kit.ensure_frames_stream(js, self._settings))
         self._js = js
 
     async def publish(self, frame_id: str, data: bytes) -> None:
@@ -214,6 +236,10 @@ class FrameStream:
             raise BusUnavailable("not connected to NATS")
         try:
             await self._js.publish(self._subject, data, headers={"Nats-Msg-Id": frame_id})
+        except NoStreamResponseError as error:
+            # Nobody takes frames: JetStream is not up yet, or NATS came back without its files.
+            await self.prepare()
+            raise BusUnavailable(str(error)) from error
         except APIError as error:
             if error.err_code in _FULL:
                 raise SinkFull(str(error)) from error

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+RESTART_SECONDS = 1.0
+
+
+async def for_ever(work: Callable[[], Awaitable[None]]) -> None:
+    """Run what never ends until cancelled; begin it again, after a moment, should it fail for an unforeseen reason."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("a task that must not end has failed")
+        await asyncio.sleep(RESTART_SECONDS)
 
 
 class Background:

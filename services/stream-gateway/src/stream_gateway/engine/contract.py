@@ -53,9 +53,9 @@ class Inbound:
     rejected: Rejected | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would double what making one costs, and there is one for each command
 class Command:
-    """One command to a client.
+    """One command to a client. Nobody changes it.
 
     Attributes:
         client_id: whom it is for.
@@ -89,6 +89,11 @@ class Welcome:
     window_messages: int
     window_bytes: int
     max_message_bytes: int
+
+
+def no_ack_within(seconds: float) -> Failure:
+    """The failure of a command whose ack did not come in time."""
+    return Failure(ErrorCode.COMMAND_TIMEOUT, f"no ack within {seconds:.3g} s")
 
 
 class Contract(Protocol):

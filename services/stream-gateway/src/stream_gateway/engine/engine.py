@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from service_kit.bus import Subjects
 from service_kit.clock import Clock
 
-from .background import Background
+from .background import Background, for_ever
 from .contract import Contract
 from .drain import Drain
 from .frame_writer import FrameWriter
@@ -23,7 +23,7 @@ from .stream import StreamHandler, StreamLimits
 
 log = logging.getLogger(__name__)
 
-PROBE = "probe"
+CALLS = "calls"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Engine:
     ) -> None:
         subjects = Subjects(config.namespace)
         self._bus = bus
-        self._probe_subject = subjects.gateway(config.gateway_id, PROBE)
+        self._gateway_subject = subjects.gateway(config.gateway_id, CALLS)
         self._background = Background()
         self.contract = contract
         self.gateway_id = config.gateway_id
@@ -75,7 +75,7 @@ class Engine:
             bus,
             clock,
             client_subject=subjects.client,
-            gateway_subject=lambda gateway_id: subjects.gateway(gateway_id, PROBE),
+            gateway_subject=lambda gateway_id: subjects.gateway(gateway_id, CALLS),
             answer_seconds=config.evict_seconds,
         )
         self.table = SessionTable(
@@ -132,14 +132,9 @@ class Engine:
             BusUnavailable: it is not.
         """
         await self.peers.start()
-        await self._bus.subscribe(self._probe_subject, self.desk.on_probe)
-        for work in (
-            self.lease.run(),
-            self.peers.run(),
-            self.liveness.sweep_forever(),
-            self.liveness.publish_forever(),
-        ):
-            self._background.spawn(work)
+        await self._bus.subscribe(self._gateway_subject, self.desk.on_gateway_request)
+        for work in (self.lease.run, self.peers.run, self.liveness.sweep_forever, self.liveness.publish_forever):
+            self._background.spawn(for_ever(work))
 
     async def close(self) -> None:
         """End all own tasks; the streams have been drained before."""

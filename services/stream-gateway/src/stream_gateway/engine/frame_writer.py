@@ -29,7 +29,7 @@ FRAME_BYTES = 512 * 1024
 FRAMES_UNDER_WAY = 8
 # Between two frames that are not full: a publish, and a receipt to each client in the frame, cost far more than an
 # entry.
-PACE_SECONDS = 0.005
+PACE_SECONDS = 0.003
 # What an entry costs beyond its texts: numbers, tags, lengths. In memory it is more, so that even the emptiest messages
 # spend the budget.
 ENTRY_OVERHEAD = 128
@@ -75,6 +75,7 @@ class FrameWriter:
         self._sequence = 0
         self._last_stamp = 0
         self._under_way: set[asyncio.Task[None]] = set()
+        self._refused: set[str] = set()
         self._timer: asyncio.Handle | None = None
         self._hurry = False
         self._last_cut = -PACE_SECONDS
@@ -190,8 +191,14 @@ class FrameWriter:
         if self._hurry:
             return
         self._hurry = True
-        if not self._under_way:
+        if self._nothing_under_way:
             self._cut_at_pace()
+
+    @property
+    def _nothing_under_way(self) -> bool:
+        """Whether no frame is likely to be confirmed soon; refused ones count only once all places are taken."""
+        count = len(self._under_way)
+        return count == len(self._refused) and count < FRAMES_UNDER_WAY
 
     def _cut_at_pace(self) -> None:
         """Let the collected entries go, at once after a quiet time, else a little after the frame before."""
@@ -233,7 +240,7 @@ class FrameWriter:
             task.result()
         if self._ready:
             self._cut()
-        elif self._hurry and not self._under_way:
+        elif self._hurry and self._nothing_under_way:
             self._cut_at_pace()
         if not self._under_way and not self._ready:
             self._idle.set()
@@ -250,10 +257,20 @@ class FrameWriter:
                 why = "full"
             except BusUnavailable:
                 why = "unavailable"
+            except Exception:
+                # Whatever it was: giving up would leave clients waiting for receipts that never come.
+                log.exception("publishing a frame failed")
+                why = "failed"
+            if frame_id not in self._refused:
+                # The next frames do not wait for this one's turn.
+                self._refused.add(frame_id)
+                if self._hurry and self._nothing_under_way:
+                    self._cut_at_pace()
             metrics.FRAME_RETRIES.labels(why).inc()
             log.warning("frame not taken, trying again", extra={"frame_id": frame_id, "why": why})
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
             delay = min(delay * 2, RETRY_MOST_SECONDS)
+        self._refused.discard(frame_id)
         metrics.FRAME_SECONDS.observe(time.perf_counter() - started)
         metrics.FRAMES.inc()
         metrics.FRAME_ENTRIES.inc(len(batch.tickets))
@@ -266,11 +283,14 @@ class FrameWriter:
             session.undurable_bytes -= cost
             if size is not None:
                 session.durable(message_id, size)
+            elif message_id:
+                session.confirm(message_id)
             total += cost
             touched.add(session)
         self.undurable_bytes -= total
         for session in touched:
-            session.wake()
+            if session.has_receipts:
+                session.wake()
         if self._paused:
             for session in tuple(self._paused):
                 session.make_room()

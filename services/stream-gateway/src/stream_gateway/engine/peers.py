@@ -17,7 +17,7 @@ from crypto_streaming.errors import ErrorCode, known_code
 from service_kit.clock import Clock
 from stream_gateway._proto.bus_pb2 import Cancel, Deliver, Evict, HolderReply, HolderRequest, Probe
 
-from .contract import Command, Failure
+from .contract import Command, Failure, no_ack_within
 from .seams import Bus, BusMessage, BusUnavailable, Subscription
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,13 @@ PROBE_SECONDS = 0.5
 # After "not me any more": how long somebody else may take to answer.
 STALE_SECONDS = 0.5
 
+# Old holders of one client that a new one asks to leave, one after the other: after an outage there may be two.
+OLD_HOLDERS = 4
+# Calls in one probe: about 50 KiB.
+PROBED_AT_ONCE = 1000
+
+# What the caller's side says by itself when it does not know what the holder did.
+_NOT_THE_HOLDERS_WORD = frozenset({ErrorCode.COMMAND_TIMEOUT, ErrorCode.CLIENT_DISCONNECTED})
 _HOLDER_GONE = Failure(
     ErrorCode.CLIENT_DISCONNECTED, "the gateway that held the client is gone; the outcome is unknown"
 )
@@ -37,13 +44,12 @@ OldHolder = Literal["remote", "unresponsive"]
 class _Call:
     """A command under way to another gateway."""
 
-    __slots__ = ("answer", "command_id", "holder", "inbox", "stale_timer", "subject")
+    __slots__ = ("answer", "holder", "inbox", "stale_timer", "subject")
 
-    def __init__(self, subject: str, command_id: str, answer: asyncio.Future[bytes | Failure | None]) -> None:
+    def __init__(self, subject: str, answer: asyncio.Future[bytes | Failure | None]) -> None:
         self.subject = subject
-        self.command_id = command_id
         self.answer = answer
-        # Where the answer goes, which also tells this call from others with the same command_id.
+        # Where the answer goes: the call's name, also beside others with the same command_id.
         self.inbox = ""
         # Where the gateway that has accepted the command answers probes; empty until one has.
         self.holder = ""
@@ -86,8 +92,9 @@ class PeerClient:
         self._calls: set[_Call] = set()
 
     async def start(self) -> None:
-        """Listen for answers."""
-        self._subscription = await self._bus.subscribe(f"{self._inbox}.*", self._dispatch)
+        """Listen for answers; once is enough."""
+        if self._subscription is None:
+            self._subscription = await self._bus.subscribe(f"{self._inbox}.*", self._dispatch)
 
     async def deliver(self, token: str, command: Command, *, wait: bool, timeout: float) -> bytes | Failure | None:  # noqa: ASYNC109
         """Have a command delivered by whoever holds the client.
@@ -101,7 +108,7 @@ class PeerClient:
         Returns:
             The ack; None when queued; or why not.
         """
-        call = _Call(self._client_subject(token), command.command_id, asyncio.get_running_loop().create_future())
+        call = _Call(self._client_subject(token), asyncio.get_running_loop().create_future())
         request = HolderRequest(
             deliver=Deliver(
                 command_id=command.command_id,
@@ -113,9 +120,7 @@ class PeerClient:
             )
         )
         with self._expecting(lambda reply: self._answered(call, reply)) as call.inbox:
-            timer = asyncio.get_running_loop().call_later(
-                timeout, call.finish, Failure(ErrorCode.COMMAND_TIMEOUT, f"no answer within {timeout:.3g} s")
-            )
+            timer = asyncio.get_running_loop().call_later(timeout, lambda: call.finish(no_ack_within(timeout)))
             self._calls.add(call)
             try:
                 await self._bus.publish(call.subject, request.SerializeToString(), call.inbox)
@@ -130,6 +135,9 @@ class PeerClient:
                 if call.stale_timer is not None:
                     call.stale_timer.cancel()
                 self._calls.discard(call)
+        if isinstance(outcome, Failure) and outcome.code in _NOT_THE_HOLDERS_WORD:
+            # Whoever has the command after all is not to obey it any more, if it can be helped.
+            self._cancel(call)
         return outcome
 
     async def evict(self, token: str, epoch: int) -> OldHolder | None:
@@ -143,7 +151,7 @@ class PeerClient:
         """
         request = HolderRequest(evict=Evict(epoch=epoch))
         left: OldHolder | None = None
-        while True:
+        for _ in range(OLD_HOLDERS):
             # The old holder's trust ends some time after the question was routed to it: silence counts from then, and
             # not at all when the question may have been lost with our own connection.
             reply = await self._ask(self._client_subject(token), request, confirmed=True)
@@ -155,40 +163,43 @@ class PeerClient:
             # Who has left does not listen any more. After an outage there may be two, one of which does not know yet
             # that it is not the newest: only when nobody is there, all have left.
             left = "remote"
+        log.error("old holders keep answering", extra={"token": token})
+        return "unresponsive"
 
     async def run(self) -> None:
-        """Look after the commands that wait, until cancelled: does their holder still live, and still hold them?"""
+        """Look after the commands that wait, until cancelled: does their holder still live, and still have them?"""
         while True:
             earlier = set(self._calls)
             await asyncio.sleep(PROBE_SECONDS)
             # Only those that have waited for a whole round: most commands are answered long before.
-            waiting = [call for call in self._calls if call in earlier]
-            holders = {call.holder for call in waiting if call.holder}
+            by_subject: dict[str, list[_Call]] = {}
+            for call in self._calls:
+                if call in earlier:
+                    by_subject.setdefault(call.holder or call.subject, []).append(call)
             await asyncio.gather(
-                *(self._probe_gateway(holder) for holder in holders),
-                *(self._probe_command(call) for call in waiting if not call.holder),
+                *(
+                    self._probe(subject, calls[start : start + PROBED_AT_ONCE])
+                    for subject, calls in by_subject.items()
+                    for start in range(0, len(calls), PROBED_AT_ONCE)
+                )
             )
 
-    async def _probe_gateway(self, holder: str) -> None:
-        """One question for all the commands that wait at one gateway."""
+    async def _probe(self, subject: str, calls: list[_Call]) -> None:
+        """One question for the commands that wait at one gateway, or for one client."""
+        probe = HolderRequest(probe=Probe(replies=[call.inbox for call in calls]))
         with contextlib.suppress(BusUnavailable):
-            if isinstance(await self._ask(holder, HolderRequest(probe=Probe())), BusMessage):
-                for call in self._calls:
-                    if call.holder == holder:
-                        call.finish(_HOLDER_GONE)
-
-    async def _probe_command(self, call: _Call) -> None:
-        """Nobody has accepted the command: whoever holds the client now, has it got it?"""
-        probe = HolderRequest(probe=Probe(command_id=call.command_id, reply=call.inbox))
-        with contextlib.suppress(BusUnavailable):
-            reply = await self._ask(call.subject, probe)
-            if isinstance(reply, BusMessage) or (reply is not None and reply.HasField("gone")):
-                # What the holder answered before it answered this has been heard by now.
-                call.finish(_HOLDER_GONE)
+            reply = await self._ask(subject, probe)
+            if reply is None:
+                return
+            # What the holder answered before it answered this has been heard by now.
+            gone = None if isinstance(reply, BusMessage) else set(reply.gone.replies)
+            for call in calls:
+                if (gone is None or call.inbox in gone) and (call.holder or call.subject) == subject:
+                    call.finish(_HOLDER_GONE)
 
     def _cancel(self, call: _Call) -> None:
-        request = HolderRequest(cancel=Cancel(command_id=call.command_id, reply=call.inbox))
-        self._bus.post(call.subject, request.SerializeToString())
+        request = HolderRequest(cancel=Cancel(reply=call.inbox))
+        self._bus.post(call.holder or call.subject, request.SerializeToString())
 
     def _answered(self, call: _Call, reply: BusMessage | HolderReply) -> None:
         if isinstance(reply, BusMessage):
@@ -210,8 +221,9 @@ class PeerClient:
                 call.stale_timer = asyncio.get_running_loop().call_later(
                     STALE_SECONDS,
                     call.finish,
+                    # Another holder may have the command all the same, and be slow to say so.
                     Failure(
-                        ErrorCode.CLIENT_NOT_CONNECTED, "the client is moving to another gateway; nothing was sent"
+                        ErrorCode.CLIENT_DISCONNECTED, "the client is moving to another gateway; the outcome is unknown"
                     ),
                 )
             case _:

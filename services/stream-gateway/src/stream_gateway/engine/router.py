@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TypeVar
 
-from prometheus_client import Counter
-
 from crypto_streaming.errors import ErrorCode
 from stream_gateway import metrics
 
-from .contract import Command, Contract, Failure
+from .contract import Command, Contract, Failure, no_ack_within
 from .peers import PeerClient
 from .seams import BusUnavailable
 from .session import PendingCommand, Session
@@ -38,8 +36,6 @@ class CommandRouter:
         self._contract = contract
         self._table = table
         self._peers = peers
-        # Children of the metric, found once: `labels` costs as much as the rest of the counting.
-        self._counters: dict[tuple[str, str, str], Counter] = {}
 
     async def send(self, command: Command) -> Failure | None:
         """Queue a command on the client's live stream; None when it is queued."""
@@ -70,9 +66,11 @@ class CommandRouter:
         return self._counted("execute", "remote", outcome)
 
     async def _held_here(self, client_id: str) -> Session | Failure | None:
+        """The client's session here; None when another gateway is to be asked."""
         session = self._table.get(client_id)
         if session is None:
-            return None
+            # A connection that has been silent for a while takes requests and delivers none.
+            return None if await self._table.in_contact() else _BUS_UNAVAILABLE
         if self._table.trusted(session):
             return session
         try:
@@ -92,7 +90,7 @@ class CommandRouter:
         failure = session.submit(pending)
         if failure is not None:
             return failure
-        timer = loop.call_later(timeout, finish, Failure(ErrorCode.COMMAND_TIMEOUT, f"no ack within {timeout:.3g} s"))
+        timer = loop.call_later(timeout, lambda: finish(no_ack_within(timeout)))
         try:
             return await answer
         finally:
@@ -106,8 +104,5 @@ class CommandRouter:
             word = "ok"
         else:
             word = "refused"
-        counter = self._counters.get((rpc, path, word))
-        if counter is None:
-            counter = self._counters[rpc, path, word] = metrics.COMMANDS.labels(rpc, path, word)
-        counter.inc()
+        metrics.COMMANDS.cell(rpc, path, word).value += 1
         return outcome

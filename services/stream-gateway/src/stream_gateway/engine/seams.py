@@ -19,9 +19,9 @@ class SinkFull(Exception):  # noqa: N818  (likewise)
     """The durable log is full and took nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen for the same reason as `Command`
 class BusMessage:
-    """What arrives on a subscription.
+    """What arrives on a subscription. Nobody changes it.
 
     Attributes:
         subject: where it was published.

@@ -50,16 +50,12 @@ class PendingCommand:
     Args:
         command: what to deliver.
         on_done: called once with the ack or the failure; None when nobody waits for the ack.
-        caller: where the answer goes, when the caller is another gateway.
     """
 
-    __slots__ = ("caller", "command", "done", "on_done", "sent")
+    __slots__ = ("command", "done", "on_done", "sent")
 
-    def __init__(
-        self, command: Command, on_done: Callable[[bytes | Failure], None] | None, *, caller: str = ""
-    ) -> None:
+    def __init__(self, command: Command, on_done: Callable[[bytes | Failure], None] | None) -> None:
         self.command = command
-        self.caller = caller
         self.on_done = on_done
         self.sent = False
         self.done = False
@@ -88,6 +84,7 @@ class Session:
 
     __slots__ = (
         "_clock",
+        "_confirmations",
         "_notices",
         "_outbox",
         "_outbox_limit",
@@ -145,6 +142,8 @@ class Session:
         self._notices: list[bytes] = []
         self._receipts: list[str] = []
         self._receipted_bytes = 0
+        # Bounded: who sends acks and reads nothing is not told of all of them.
+        self._confirmations: list[str] = []
         self._waiting: dict[str, PendingCommand] = {}
         self._wakeup: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -167,7 +166,7 @@ class Session:
         self._outbox[pending] = None
         if pending.on_done is not None:
             self._waiting[command.command_id] = pending
-            metrics.ACK_WAITS.inc()
+            metrics.ACK_WAITS.value += 1
         self.wake()
         return None
 
@@ -176,17 +175,6 @@ class Session:
         pending.done = True
         self._stop_waiting(pending)
         self._outbox.pop(pending, None)
-
-    def withdraw_call(self, command_id: str, caller: str) -> None:
-        """Forget a waiting command of one caller."""
-        pending = self._waiting.get(command_id)
-        if pending is not None and pending.caller == caller:
-            self.withdraw(pending)
-
-    def awaits(self, command_id: str, caller: str) -> bool:
-        """Whether a command of this caller waits for its ack."""
-        pending = self._waiting.get(command_id)
-        return pending is not None and pending.caller == caller
 
     def acknowledge(self, command_id: str, ack: bytes) -> bool:
         """Give an ack to who waits for it; False when nobody does."""
@@ -212,11 +200,12 @@ class Session:
         if self.end is not None:
             return
         self.end = end
-        self._fail_waiting(f"the stream ended: {end.details}")
         if self._outbox:
             metrics.UNSENT_COMMANDS.labels("ended").inc(len(self._outbox))
+        self._fail_waiting(f"the stream ended: {end.details}")
         self._outbox.clear()
         self._receipts.clear()
+        self._confirmations.clear()
         self.wake()
         self.make_room()
         if self.stop_writing is not None:
@@ -225,6 +214,8 @@ class Session:
     def _fail_waiting(self, why: str) -> None:
         for pending in list(self._waiting.values()):
             self._stop_waiting(pending)
+            # What was not written by now is not written later either: its caller is told that nothing was sent.
+            self._outbox.pop(pending, None)
             if pending.sent:
                 pending.resolve(Failure(ErrorCode.CLIENT_DISCONNECTED, f"{why}; the outcome is unknown"))
             else:
@@ -234,7 +225,7 @@ class Session:
         command_id = pending.command.command_id
         if self._waiting.get(command_id) is pending:
             del self._waiting[command_id]
-            metrics.ACK_WAITS.dec()
+            metrics.ACK_WAITS.value -= 1
 
     def _expired(self, command: Command) -> bool:
         return command.expires_at_us > 0 and self._clock.now_us() >= command.expires_at_us
@@ -275,7 +266,15 @@ class Session:
         self.outstanding_messages -= len(receipts)
         self.outstanding_bytes -= self._receipted_bytes
         self._receipted_bytes = 0
+        if self._confirmations:
+            receipts = receipts + self._confirmations
+            self._confirmations = []
         return receipts
+
+    @property
+    def has_receipts(self) -> bool:
+        """Whether there are message ids to confirm."""
+        return bool(self._receipts or self._confirmations)
 
     async def something_to_write(self) -> None:
         """Return when there may be something to write, or the session has ended."""
@@ -292,6 +291,11 @@ class Session:
             wakeup.set_result(None)
 
     # Durability
+
+    def confirm(self, message_id: str) -> None:
+        """An ack or a registration, which does not occupy the window, is durable."""
+        if self.wants_receipts and self.end is None and len(self._confirmations) < RECEIPT_IDS:
+            self._confirmations.append(message_id)
 
     def durable(self, message_id: str, size: int) -> None:
         """A message that occupies the window is durable.

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 SUPERSEDED = SessionEnd(EndStatus.ABORTED, "superseded", "superseded by a newer stream of this client")
 NOT_OPENED = SessionEnd(EndStatus.UNAVAILABLE, "bus", "the session could not be opened")
+FORGOTTEN = SessionEnd(EndStatus.UNAVAILABLE, "forgotten", "the session directory was lost; connect again")
 # Sessions that are rechecked at once after an outage, and how soon again those that could not be.
 RECHECKS_AT_ONCE = 64
 RECHECK_SECONDS = 1.0
@@ -89,6 +90,10 @@ class SessionTable:
         """Whether the session may be used without asking anybody."""
         return session.generation == self._lease.generation and self._lease.valid
 
+    async def in_contact(self) -> bool:
+        """Whether the bus has answered lately, or does now."""
+        return await self._lease.ensure()
+
     async def open(self, client_id: str, peer: str) -> Session:
         """Make the newest session of a client, here.
 
@@ -137,8 +142,7 @@ class SessionTable:
         if old.end is None:
             metrics.TAKEOVERS.labels("local").inc()
         old.finish(SUPERSEDED)
-        if (subscription := self._take_out(old)) is not None:
-            await subscription.unsubscribe()
+        await self._stop_listening(old)
 
     def close(self, session: Session) -> None:
         """Take an ended session out and stop listening for it."""
@@ -151,9 +155,13 @@ class SessionTable:
             return False
         session.finish(SUPERSEDED)
         # Stop listening before saying so: the new holder listens next, and nobody is to be asked twice.
-        if (subscription := self._take_out(session)) is not None:
-            await subscription.unsubscribe()
+        await self._stop_listening(session)
         return True
+
+    async def _stop_listening(self, session: Session) -> None:
+        if (subscription := self._take_out(session)) is not None:
+            # In a task of its own: a subscription half ended because we were cancelled would answer for ever.
+            await asyncio.shield(self._background.spawn(subscription.unsubscribe()))
 
     def _take_out(self, session: Session) -> Subscription | None:
         if self._sessions.get(session.client_id) is session:
@@ -177,10 +185,11 @@ class SessionTable:
     async def _look(self, session: Session) -> bool:
         """Ask the directory whether the session is the newest of its client; ends it when it is not."""
         generation = self._lease.generation
-        if await self._directory.current_epoch(session.token) != session.epoch:
+        epoch = await self._directory.current_epoch(session.token)
+        if epoch != session.epoch:
             if session.end is None:
                 metrics.STALE_SESSIONS.inc()
-            session.finish(SUPERSEDED)
+            session.finish(SUPERSEDED if epoch else FORGOTTEN)
             return False
         session.generation = generation
         return session.end is None

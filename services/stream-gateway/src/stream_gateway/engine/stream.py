@@ -87,7 +87,8 @@ class StreamHandler:
         self.gateway_id = gateway_id
         # Set while the process drains: new streams are refused.
         self.refusing: SessionEnd | None = None
-        self.message_counters = {kind: metrics.MESSAGES.labels(kind.value) for kind in InboundKind}
+        self.message_counters = {kind: metrics.MESSAGES.cell(kind.value) for kind in InboundKind}
+        self.byte_counter = metrics.MESSAGE_BYTES.cell()
 
     async def serve(self, transport: StreamTransport) -> SessionEnd:
         """Run one stream until it ends; the result is what the transport should tell the client.
@@ -104,7 +105,7 @@ class StreamHandler:
 class _Stream:
     """One stream."""
 
-    __slots__ = ("_handler", "_opening", "_session", "_transport", "_writing")
+    __slots__ = ("_first_message_due", "_handler", "_opening", "_session", "_transport", "_writing")
 
     def __init__(self, handler: StreamHandler, transport: StreamTransport) -> None:
         self._handler = handler
@@ -113,25 +114,23 @@ class _Stream:
         # The session once it is open, or why it is not.
         self._opening: asyncio.Future[Session | SessionEnd] = asyncio.get_running_loop().create_future()
         self._writing = False
-
-    async def run(self) -> SessionEnd:
-        limits = self._handler.limits
-        reader = asyncio.create_task(self._read())
-        too_late = asyncio.get_running_loop().call_later(
-            limits.register_seconds,
+        self._first_message_due = asyncio.get_running_loop().call_later(
+            handler.limits.register_seconds,
             self._not_opened,
             SessionEnd(EndStatus.DEADLINE_EXCEEDED, "unregistered", "no message in time"),
         )
+
+    async def run(self) -> SessionEnd:
+        reader = asyncio.create_task(self._read())
         lost = SessionEnd(EndStatus.UNAVAILABLE, "disconnected", "the connection was lost")
         try:
             opened = await self._opening
-            too_late.cancel()
             if isinstance(opened, SessionEnd):
                 metrics.CONNECTS.labels(opened.reason).inc()
                 return opened
             return await self._write(opened)
         finally:
-            too_late.cancel()
+            self._first_message_due.cancel()
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reader
@@ -211,12 +210,17 @@ class _Stream:
                 SessionEnd(EndStatus.INVALID_ARGUMENT, "empty", "the stream ended before its first message")
             )
             return None
+        self._first_message_due.cancel()
         first = handler.contract.parse(raw, handler.limits.max_message_bytes)
         problem = handler.contract.client_id_problem(first.client_id)
         if problem is not None:
             if not first.client_id and first.rejected is not None:
                 problem = f"the first message does not tell who the client is: {first.rejected.detail}"
             self._not_opened(SessionEnd(EndStatus.INVALID_ARGUMENT, "invalid", problem))
+            return None
+        if handler.writer.over_budget(2):
+            # Each stream adds to what is not durable, if only that it came and went.
+            self._not_opened(SessionEnd(EndStatus.UNAVAILABLE, "overloaded", "too much is waiting to become durable"))
             return None
         try:
             session = await handler.table.open(first.client_id, self._transport.peer)
@@ -240,6 +244,9 @@ class _Stream:
         handler, transport = self._handler, self._transport
         parse, limit, monotonic = handler.contract.parse, handler.limits.max_message_bytes, handler.clock.monotonic
         while session.end is None:
+            if (budget := self._spent_budget(session)) is not None:
+                await self._pause(session, budget)
+                continue
             raw = await transport.read()
             if raw is None:
                 # Half-close, or the beginning of something abrupt: then this task is cancelled a moment later.
@@ -247,14 +254,12 @@ class _Stream:
                 return
             session.last_seen = monotonic()
             self._dispatch(session, parse(raw, limit), raw)
-            if (budget := self._spent_budget(session)) is not None:
-                await self._pause(session, budget)
 
     def _dispatch(self, session: Session, inbound: Inbound, raw: bytes) -> None:  # noqa: C901  (one case a kind)
         handler = self._handler
         kind = inbound.kind
-        handler.message_counters[kind].inc()
-        metrics.MESSAGE_BYTES.inc(len(raw))
+        handler.message_counters[kind].value += 1
+        handler.byte_counter.value += len(raw)
         session.position += 1
         if inbound.client_id and inbound.client_id != session.client_id:
             session.finish(SessionEnd(EndStatus.INVALID_ARGUMENT, "invalid", "one stream belongs to one client_id"))
