@@ -185,7 +185,12 @@ def _schema_of(value: Value) -> Schema:
     described: Schema = {"description": value.words} if value.words else {}
     kind, *arguments = value.kind.split() or [""]
     if value.is_group:
-        kind_schema: Schema = {"type": "object", "additionalProperties": False, "properties": {}}
+        # What a parent chart says to all of its charts need not be for this one.
+        kind_schema: Schema = {
+            "type": "object",
+            "additionalProperties": value.path == ("global",),
+            "properties": {},
+        }
     elif kind == "enum":
         kind_schema = {"type": "string", "enum": arguments}
     elif kind == "settings":

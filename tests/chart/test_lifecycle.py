@@ -121,6 +121,32 @@ def test_a_new_configuration_starts_new_pods() -> None:
     assert checksums(**{"nats.bundled.syncInterval": "10s"})["nats"] != before["nats"]
 
 
+def test_another_server_starts_new_pods() -> None:
+    def checksums(password: str) -> dict[str, str]:
+        values = {"nats.url": f"nats://user:{password}@nats:4222", "postgres.url": "postgresql://db/crypto"}
+        return {
+            each["metadata"]["name"]: pod_of(each)["metadata"]["annotations"]["checksum/servers"]
+            for each in of_kind(render(values=values), "Deployment")
+            if not each["metadata"]["name"].endswith("-envoy")
+        }
+
+    # The Secret keeps its name, so that nothing else in the pods would change.
+    before, after = checksums("old"), checksums("new")
+    assert before.keys() == after.keys() == {"crypto-gateway", "crypto-api", "crypto-worker"}
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_pods_of_a_lost_node_come_back_soon() -> None:
+    for each in of_kind(render(values={"nodeLossSeconds": 45}), "Deployment"):
+        lost = {
+            toleration["key"]: toleration["tolerationSeconds"] for toleration in pod_of(each)["spec"]["tolerations"]
+        }
+        assert lost == {"node.kubernetes.io/not-ready": 45, "node.kubernetes.io/unreachable": 45}
+    # Two pods must never write to one volume: theirs are left to people.
+    for each in of_kind(render(), "StatefulSet"):
+        assert "tolerations" not in pod_of(each)["spec"]
+
+
 def test_a_chart_version_alone_starts_no_pod() -> None:
     for workload in of_kind(render(), "Deployment", "StatefulSet"):
         labels = pod_of(workload)["metadata"]["labels"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.envoy import CHART, helm_binary
 from support.helm import RefusedError, find, render
 
@@ -66,7 +69,12 @@ def test_what_the_schema_does_not_know_is_refused(name: str, value: object) -> N
             "nothing says who a client is",
         ),
         (
-            {"gatewayApi.enabled": True, "gatewayApi.parentRefs": [{"name": "public"}], "gatewayApi.streams": True},
+            {
+                "gatewayApi.enabled": True,
+                "gatewayApi.parentRefs": [{"name": "public"}],
+                "gatewayApi.hostnames": ["api.example.org"],
+                "gatewayApi.streams": {"enabled": True, "hostnames": ["streams.example.org"]},
+            },
             "Envoy does not see who a client is",
         ),
         ({"ingress.enabled": True, "ingress.hosts": ["api.example.org"]}, "API tokens in plain text"),
@@ -86,6 +94,16 @@ def test_nothing_is_exposed_without_identity(values: dict[str, object], words: s
         ({"envoy.edge.tls.clientCertificates": True}, "clientCertificates needs"),
         ({"ingress.enabled": True, "ingress.tlsSecretName": "x"}, "needs ingress.hosts"),
         ({"gatewayApi.enabled": True}, "needs gatewayApi.parentRefs"),
+        (
+            {
+                "insecure": True,
+                "gatewayApi.enabled": True,
+                "gatewayApi.parentRefs": [{"name": "public"}],
+                "gatewayApi.hostnames": ["example.org"],
+                "gatewayApi.streams": {"enabled": True, "hostnames": ["example.org"]},
+            },
+            "not of both",
+        ),
         ({"nats.url": "nats://a", "nats.existingSecret.name": "b"}, "choose one"),
         ({"postgres.url": "postgresql://a/b", "postgres.existingSecret.name": "b"}, "choose one"),
         ({"nats.replicas": 3}, "bundled NATS is one node"),
@@ -122,3 +140,43 @@ def test_settings_reach_the_service_as_they_were_written() -> None:
         "GATEWAY_FRAME_LINGER_SECONDS": "0.025",
         "GATEWAY_LOG_LEVEL": "debug",
     }
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "absent"),
+    [
+        (
+            "default",
+            ["port-forward svc/crypto-envoy 8080:8080", "job/crypto-migrate-1", "NATS and PostgreSQL in one pod each"],
+            ["insecure"],
+        ),
+        ("mtls", ["and a client's certificate", "https://"], ["port-forward"]),
+        ("gateway-api", ["insecure: true. Whoever reaches Envoy"], []),
+        ("external", ["crypto-envoy-internal.streams:8081"], ["For evaluation only"]),
+    ],
+)
+def test_the_notes_say_what_to_try(file: str, words: list[str], absent: list[str], tmp_path: Path) -> None:
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart)
+    # `helm template` shows no notes: another object carries them.
+    notes = '{{ include "crypto-streaming/templates/NOTES.txt" . | toJson }}'
+    (chart / "templates" / "notes.yaml").write_text(f"kind: Notes\nnotes: {notes}\n")
+    command = [
+        helm_binary(),
+        "template",
+        "crypto",
+        chart,
+        "--namespace",
+        "streams",
+        "--show-only",
+        "templates/notes.yaml",
+    ]
+    result = subprocess.run(
+        [*command, "--values", CHART / "ci" / f"{file}-values.yaml"], check=True, capture_output=True, text=True
+    )
+    said = yaml.safe_load(result.stdout)["notes"]
+    for each in words:
+        assert each in said
+    for each in absent:
+        assert each not in said
+    assert "\n\n\n" not in said

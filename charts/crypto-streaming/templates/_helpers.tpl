@@ -90,7 +90,13 @@ priorityClassName: {{ . }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $pod.tolerations }}
+{{- $tolerations := $pod.tolerations }}
+{{- if not (has (index . 1) (list "nats" "postgres")) }}
+{{- range $condition := list "not-ready" "unreachable" }}
+{{- $tolerations = append $tolerations (dict "key" (printf "node.kubernetes.io/%s" $condition) "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" $root.Values.nodeLossSeconds) }}
+{{- end }}
+{{- end }}
+{{- with $tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -120,7 +126,13 @@ topologySpreadConstraints:
 labels:
   {{- /* Not the chart's version: a pod need not start anew for that. */}}
   {{- merge (include "crypto.selector" (list (first .) (index . 1)) | fromYaml) $pod.labels (first .).Values.commonLabels | toYaml | nindent 2 }}
-{{- with $pod.annotations }}
+{{- $annotations := $pod.annotations }}
+{{- /* Of what was given, not of what was generated: that would be another one in each rendering, and never changes. */}}
+{{- $servers := list (first .).Values.nats.url (first .).Values.postgres.url | join " " | trim }}
+{{- if and $servers (has (index . 1) (list "gateway" "api" "worker")) }}
+{{- $annotations = merge (dict "checksum/servers" (sha256sum $servers)) $annotations }}
+{{- end }}
+{{- with $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
