@@ -1,6 +1,6 @@
 # Every target does its own set-up: `scripts/bootstrap` makes .venv, and returns at once when nothing has changed.
 .DEFAULT_GOAL := help
-.PHONY: up demo test check bench generate baseline clean help
+.PHONY: up demo test check bench generate baseline images clean help
 # A line that fails ends its target; targets share .venv and do not run side by side.
 .NOTPARALLEL:
 
@@ -37,13 +37,16 @@ bench: ## measure beside floors; takes minutes
 	@scripts/bootstrap
 	@exec $(PYTHON) -m bench
 
-generate: ## write everything that is generated: protobuf code, the SDK's blocking half, documents
+generate: ## write everything that is generated: protobuf code, the SDK's blocking half, documents, the chart's schema
 	@scripts/bootstrap
 	$(PYTHON) scripts/generate.py
 
 baseline: ## accept the contract as it is now as what `buf breaking` compares with
 	@scripts/bootstrap
 	$(TOOL)/buf build --output protos/baseline.binpb
+
+images: ## build the images of the services with docker, podman or buildah
+	@exec scripts/images
 
 clean: ## remove the data of `make up`, the environment and all caches
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m support.clean; fi

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from blocking_twin import generate_blocking_twin
+from chart_docs import generate_chart_docs
 from reference_docs import generate_reference_docs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,3 +69,4 @@ if __name__ == "__main__":
     generate_blocking_twin(ROOT)
     generate_openapi()
     generate_reference_docs(ROOT)
+    generate_chart_docs(ROOT)

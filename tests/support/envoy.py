@@ -104,6 +104,7 @@ class EnvoyProxy(ManagedProcess):
             "internal.address": LOOPBACK,
             "internal.port": self.internal_port,
             "admin.port": self.admin_port,
+            "ops.enabled": False,
             "gateways": [_host_and_port(gateway) for gateway in self.gateways],
             "apis": [_host_and_port(self.api)],
         }

@@ -38,7 +38,7 @@ class Readiness:
         pause = threading.Event()
         said = ""
         while True:
-            missing = self._missing()
+            missing = missing_schema()
             if not missing:
                 break
             if missing != said:
@@ -49,13 +49,30 @@ class Readiness:
         self._ready.set()
         log.info("ready")
 
-    @staticmethod
-    def _missing() -> str:
-        try:
-            executor = MigrationExecutor(connection)
-            plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-            return f"{len(plan)} migrations are not applied" if plan else ""
-        except (DatabaseError, InterfaceError) as error:
-            return f"no database: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        finally:
-            connection.close()
+
+def missing_schema() -> str:
+    """Say what of the database is missing; nothing when it has every migration that this version knows."""
+    try:
+        executor = MigrationExecutor(connection)
+        plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        return f"{len(plan)} migrations are not applied" if plan else ""
+    except (DatabaseError, InterfaceError) as error:
+        return _no_database(error)
+    finally:
+        connection.close()
+
+
+def missing_database() -> str:
+    """Say why the database does not answer; nothing when it does."""
+    try:
+        connection.ensure_connection()
+    except (DatabaseError, InterfaceError) as error:
+        return _no_database(error)
+    finally:
+        connection.close()
+    return ""
+
+
+def _no_database(error: Exception) -> str:
+    """Word an error in one line."""
+    return f"no database: {str(error).splitlines()[0] if str(error) else type(error).__name__}"

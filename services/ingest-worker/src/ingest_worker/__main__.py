@@ -1,4 +1,4 @@
-"""`python -m ingest_worker` works until SIGTERM; `python -m ingest_worker replay` tries dead letters again."""
+"""`python -m ingest_worker` works until SIGTERM; `… replay` tries dead letters again; `… wait` waits for the tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service_kit.clock import SystemClock
 from service_kit.logs import configure_logging
 from service_kit.settings import load_settings
 
-from .adapters.database import connect, prepare
+from .adapters.database import connect, prepare, wait_for_tables
 from .adapters.replay import Replay, Selection
 from .settings import WorkerSettings
 from .worker import BusClosedError, Worker
@@ -25,6 +25,11 @@ def main() -> None:
     if arguments.command == "replay":
         sys.exit(_replay(settings, arguments))
     configure_logging("ingest-worker", settings.log_level)
+    if arguments.command == "wait":
+        # As process 1 of a container it would otherwise not be ended by SIGTERM.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        wait_for_tables(settings.database_url)
+        return
     try:
         asyncio.run(_run(settings))
     except BusClosedError:
@@ -62,7 +67,8 @@ def _replay(settings: WorkerSettings, arguments: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ingest_worker", description="Writes durable frames into PostgreSQL.")
-    commands = parser.add_subparsers(dest="command", metavar="replay")
+    commands = parser.add_subparsers(dest="command", metavar="replay | wait")
+    commands.add_parser("wait", help="wait for the tables", description="Returns when the tables are there.")
     replay = commands.add_parser("replay", help="try dead letters again", description="Tries dead letters again.")
     replay.add_argument("--client-id", help="only those of this client")
     replay.add_argument("--reason", help="only those with this reason")

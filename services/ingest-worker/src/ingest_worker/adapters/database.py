@@ -6,6 +6,8 @@ and the batch must be kept until it passes. Codes: PostgreSQL documentation, app
 
 from __future__ import annotations
 
+import logging
+import time
 from enum import StrEnum
 from typing import Any
 
@@ -13,6 +15,10 @@ import psycopg
 from psycopg import sql
 
 from .tables import TABLES
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.5
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -107,3 +113,20 @@ def prepare(connection: Connection) -> None:
             connection.execute(table.probe)
         for table in TABLES:
             connection.execute(table.create_stage)
+
+
+def wait_for_tables(url: str) -> None:
+    """Return when the database has every table and column that the worker writes, however long that takes."""
+    said = ""
+    while True:
+        try:
+            with connect(url, name="ingest-worker wait") as connection:
+                prepare(connection)
+        except psycopg.Error as error:
+            reason = str(error).strip()
+            if reason != said:
+                log.info("waiting for the tables", extra={"reason": reason})
+                said = reason
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return
