@@ -27,7 +27,7 @@ def main() -> None:
     configure_logging("ingest-worker", settings.log_level)
     if arguments.command == "wait":
         # As process 1 of a container it would otherwise not be ended by SIGTERM.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
         wait_for_tables(settings.database_url)
         return
     try:

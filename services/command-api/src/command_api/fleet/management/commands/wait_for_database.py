@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002  (Django's signature)
         """See the base class."""
         # As process 1 of a container it would otherwise not be ended by SIGTERM.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
         missing = missing_schema if options["migrated"] else missing_database
         pause = threading.Event()
         said = ""
