@@ -228,9 +228,8 @@ async def test_the_bundled_nats_lets_in_who_has_the_password_and_has_room_for_th
         size = int(environment["GATEWAY_FRAMES_MAX_BYTES"])
         await ensure_frames_stream(client.jetstream(), NatsSettings(frames_max_bytes=size))
         await client.close()
-        with socket.create_connection((LOOPBACK, port), timeout=5) as stranger:
+        with socket.create_connection((LOOPBACK, port), timeout=5) as stranger, stranger.makefile("rb") as answers:
             stranger.sendall(b"CONNECT {}\r\nPING\r\n")
-            answers = stranger.makefile("rb")
             assert b'"auth_required":true' in answers.readline()
             assert answers.readline() == b"-ERR 'Authorization Violation'\r\n"
     finally:
