@@ -27,7 +27,7 @@ def main() -> None:
     configure_logging("ingest-worker", settings.log_level)
     if arguments.command == "wait":
         # As process 1 of a container it would otherwise not be ended by SIGTERM.
-        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
+        signal.signal(signal.SIGTERM, _give_up)
         wait_for_tables(settings.database_url)
         return
     try:
@@ -63,6 +63,10 @@ def _replay(settings: WorkerSettings, arguments: argparse.Namespace) -> int:
             }
             print(json.dumps(line), flush=True)  # noqa: T201  (the command's output)
     return 1 if failed else 0
+
+
+def _give_up(*_: object) -> None:
+    sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
