@@ -1,9 +1,9 @@
 """Turns what happens on all sessions into durable frames.
 
-Entries of many clients share a frame. Nagle's rule decides when one is published: at once while nothing is under way,
-otherwise when the previous one is confirmed or the frame is full; entries that nobody waits for may linger a little.
-A frame that is refused is tried again under the same id until it is taken: nothing is dropped here, and what bounds the
-memory is that streams are not read from while the budget is spent.
+Entries of many clients share a frame. Nagle's rule decides when one is published: at once after a quiet time, otherwise
+a little after the previous one and when that is confirmed, or when the frame is full; entries that nobody waits for may
+linger. A frame that is refused is tried again under the same id until it is taken: nothing is dropped here, and what
+bounds the memory is that streams are not read from while the budget is spent.
 """
 
 from __future__ import annotations
